@@ -1,0 +1,160 @@
+// SPDX-License-Identifier: (BSD-3-Clause OR GPL-2.0-only)
+/* The only place that writes packet bytes: Ethernet for the way out, addresses and ports for NAT,
+ * TTL, checksums (RFC 1624; UDP checksum 0 stays 0, RFC 768).
+ *
+ * dsr-l2   weir_write_ethernet alone: the packet reaches the backend as the client sent it
+ * nat      weir_translate (destination there, source back), then weir_write_ethernet
+ * full-nat weir_translate (both ends), then weir_write_ethernet
+ */
+#pragma once
+
+#include "dataplane/forwarding/checksum.h"
+#include "dataplane/forwarding/rows.h"
+
+/* The tuple a packet leaves with; fields that stay hold the packet's own values. */
+struct weir_translation {
+    struct weir_address source;
+    struct weir_address destination;
+    weir_be16 source_port;
+    weir_be16 destination_port;
+};
+
+/* Fields for a translation that changes nothing yet. */
+WEIR_INLINE void weir_translation_of(const struct weir_packet* packet,
+                                     struct weir_translation* translation) {
+    translation->source = weir_packet_source(packet);
+    translation->destination = weir_packet_destination(packet);
+    translation->source_port = packet->source_port;
+    translation->destination_port = packet->destination_port;
+}
+
+/* Takes one off the TTL and fixes the IPv4 header checksum. The parser saw the header. */
+WEIR_INLINE enum weir_verdict weir_write_v4_addresses(uint8_t* data, const uint8_t* end,
+                                                      const struct weir_packet* packet,
+                                                      const struct weir_translation* to) {
+    uint8_t* header = weir_at_mutable(data, end, packet->l3_offset, WEIR_V4_BYTES);
+    if (!header)
+        return WEIR_DROP_TRUNCATED;
+    weir_be32 source = weir_address_v4(&to->source);
+    weir_be32 destination = weir_address_v4(&to->destination);
+    uint16_t ttl_word = weir_load16(header + 8);
+    uint64_t delta = weir_checksum_delta32(weir_load32(header + 12), source) +
+                     weir_checksum_delta32(weir_load32(header + 16), destination) +
+                     weir_checksum_delta16(ttl_word, (uint16_t)(ttl_word - 1));
+    header[8] = (uint8_t)(ttl_word - 1);
+    weir_store16(header + 10, weir_checksum_apply(weir_load16(header + 10), delta));
+    weir_store32(header + 12, source);
+    weir_store32(header + 16, destination);
+    return WEIR_UNDECIDED;
+}
+
+WEIR_INLINE enum weir_verdict weir_write_v6_addresses(uint8_t* data, const uint8_t* end,
+                                                      const struct weir_packet* packet,
+                                                      const struct weir_translation* to) {
+    uint8_t* header = weir_at_mutable(data, end, packet->l3_offset, WEIR_V6_BYTES);
+    if (!header)
+        return WEIR_DROP_TRUNCATED;
+    header[7] = (uint8_t)(header[7] - 1);
+    weir_store64(header + 8, to->source.word[0]);
+    weir_store64(header + 16, to->source.word[1]);
+    weir_store64(header + 24, to->destination.word[0]);
+    weir_store64(header + 32, to->destination.word[1]);
+    return WEIR_UNDECIDED;
+}
+
+WEIR_INLINE enum weir_verdict weir_write_tcp(uint8_t* data, const uint8_t* end,
+                                             const struct weir_packet* packet,
+                                             const struct weir_translation* to, uint64_t delta) {
+    uint8_t* header = weir_at_mutable(data, end, packet->l4_offset, 18);
+    if (!header)
+        return WEIR_DROP_TRUNCATED;
+    weir_store16(header, to->source_port);
+    weir_store16(header + 2, to->destination_port);
+    weir_store16(header + 16, weir_checksum_apply(weir_load16(header + 16), delta));
+    return WEIR_UNDECIDED;
+}
+
+WEIR_INLINE enum weir_verdict weir_write_udp(uint8_t* data, const uint8_t* end,
+                                             const struct weir_packet* packet,
+                                             const struct weir_translation* to, uint64_t delta) {
+    uint8_t* header = weir_at_mutable(data, end, packet->l4_offset, 8);
+    if (!header)
+        return WEIR_DROP_TRUNCATED;
+    weir_store16(header, to->source_port);
+    weir_store16(header + 2, to->destination_port);
+    uint16_t checksum = weir_load16(header + 6);
+    if (checksum != 0) {
+        checksum = weir_checksum_apply(checksum, delta);
+        weir_store16(header + 6, checksum ? checksum : 0xffff);
+    }
+    return WEIR_UNDECIDED;
+}
+
+/* Gives the packet the tuple `to` and takes one off its TTL: a NAT hop is a router. A packet that
+ * could not live past this hop is dropped before anything is written. */
+WEIR_INLINE enum weir_verdict weir_translate(uint8_t* data, const uint8_t* end,
+                                             const struct weir_packet* packet,
+                                             const struct weir_translation* to) {
+    if (packet->ttl <= 1)
+        return WEIR_DROP_TTL_EXPIRED;
+    struct weir_address source = weir_packet_source(packet);
+    struct weir_address destination = weir_packet_destination(packet);
+    uint64_t delta = weir_checksum_delta_address(&source, &to->source) +
+                     weir_checksum_delta_address(&destination, &to->destination) +
+                     weir_checksum_delta16(packet->source_port, to->source_port) +
+                     weir_checksum_delta16(packet->destination_port, to->destination_port);
+    enum weir_verdict verdict = packet->family == 4
+                                    ? weir_write_v4_addresses(data, end, packet, to)
+                                    : weir_write_v6_addresses(data, end, packet, to);
+    if (verdict != WEIR_UNDECIDED)
+        return verdict;
+    return packet->protocol == WEIR_IP_TCP ? weir_write_tcp(data, end, packet, to, delta)
+                                           : weir_write_udp(data, end, packet, to, delta);
+}
+
+/* How many bytes the head must grow (4), shrink (-4) or stay (0) for the tag the packet leaves
+ * with. The plane moves the head, then calls weir_packet_moved, then weir_write_ethernet. */
+WEIR_INLINE int weir_head_change(const struct weir_packet* packet, uint16_t vlan_tci) {
+    bool has = packet->vlan_tci != WEIR_NO_VLAN;
+    bool wants = vlan_tci != WEIR_NO_VLAN;
+    if (has == wants)
+        return 0;
+    return wants ? (int)WEIR_VLAN_BYTES : -(int)WEIR_VLAN_BYTES;
+}
+
+WEIR_INLINE void weir_packet_moved(struct weir_packet* packet, int head_change, uint16_t vlan_tci) {
+    packet->l3_offset = (uint16_t)(packet->l3_offset + head_change);
+    packet->l4_offset = (uint16_t)(packet->l4_offset + head_change);
+    packet->vlan_tci = vlan_tci;
+}
+
+struct weir_link { /* how a frame leaves */
+    const uint8_t* destination_mac;
+    const uint8_t* source_mac;
+    uint16_t vlan_tci; /* host order, or WEIR_NO_VLAN; the packet's head already fits it */
+};
+
+WEIR_INLINE void weir_copy_mac(uint8_t* to, const uint8_t* from) {
+    for (int i = 0; i < 6; i += 2)
+        weir_store16(to + i, weir_load16(from + i));
+}
+
+WEIR_INLINE enum weir_verdict weir_write_ethernet(uint8_t* data, const uint8_t* end,
+                                                  const struct weir_packet* packet,
+                                                  const struct weir_link* link) {
+    bool tagged = link->vlan_tci != WEIR_NO_VLAN;
+    uint8_t* header = weir_at_mutable(data, end, 0, WEIR_ETHERNET_BYTES);
+    if (!header)
+        return WEIR_DROP_TRUNCATED;
+    weir_copy_mac(header, link->destination_mac);
+    weir_copy_mac(header + 6, link->source_mac);
+    weir_store16(header + 12, weir_swap16(tagged ? WEIR_ETHERTYPE_VLAN : packet->ethertype));
+    if (!tagged)
+        return WEIR_UNDECIDED;
+    uint8_t* tag = weir_at_mutable(data, end, WEIR_ETHERNET_BYTES, WEIR_VLAN_BYTES);
+    if (!tag)
+        return WEIR_DROP_TRUNCATED;
+    weir_store16(tag, weir_swap16(link->vlan_tci));
+    weir_store16(tag + 2, weir_swap16(packet->ethertype));
+    return WEIR_UNDECIDED;
+}

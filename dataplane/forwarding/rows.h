@@ -1,0 +1,190 @@
+// SPDX-License-Identifier: (BSD-3-Clause OR GPL-2.0-only)
+/* The rows of ForwardingState: one struct is the snapshot's bytes, the DPDK worker's row and the
+ * BPF map's value. The control process writes them; everything else only reads.
+ *
+ * Row ids of VIPs and backends are stable from generation to generation, because connection rows
+ * hold them: the compiler keeps an id for as long as a connection could still name it.
+ * Ports named weir_be16 are as in the packet; other integers are host order.
+ */
+#pragma once
+
+#include "dataplane/forwarding/limits.h"
+#include "dataplane/forwarding/packet.h"
+
+#define WEIR_NO_ROW 0xffffffffu
+
+/* --- match: what an (address, protocol, port) means to us ------------------------------------- */
+
+enum weir_match_kind {
+    WEIR_MATCH_EMPTY = 0,
+    WEIR_MATCH_VIP,         /* index: VIP row */
+    WEIR_MATCH_SNAT,        /* index: SNAT row (ranges only) */
+    WEIR_MATCH_BACKEND,     /* as a source: replies of `nat` connections */
+    WEIR_MATCH_LOCAL,       /* address row: one of the node's own addresses */
+    WEIR_MATCH_VIP_ADDRESS, /* address row: a VIP's address */
+    WEIR_MATCH_RANGES,      /* address and protocol row, port 0: see its ranges, then its default */
+};
+
+/* Keyed by address, protocol and port. Three sorts of rows:
+ *   protocol and port set   exact: VIP or BACKEND
+ *   protocol set, port 0    RANGES: ranges[range_first .. +range_count), then all other ports:
+ *                           default_kind / index, or nothing when default_kind is EMPTY
+ *   protocol 0, port 0      LOCAL or VIP_ADDRESS */
+struct weir_match_row {
+    struct weir_address address;
+    weir_be16 port;
+    uint8_t protocol;
+    uint8_t kind; /* enum weir_match_kind; EMPTY: free */
+    uint32_t index;
+    uint16_t range_first;
+    uint16_t range_count;
+    uint8_t default_kind;
+    uint8_t reserved[3];
+};
+WEIR_STATIC_ASSERT(sizeof(struct weir_match_row) == 32, "two match rows a cache line");
+
+struct weir_range_row {
+    uint16_t first_port; /* host order, both ends included */
+    uint16_t last_port;
+    uint8_t kind;
+    uint8_t reserved[3];
+    uint32_t index;
+};
+WEIR_STATIC_ASSERT(sizeof(struct weir_range_row) == 12, "range row layout");
+
+enum weir_match_flag {
+    WEIR_MATCH_HAS_NAT = 0x1, /* some VIP uses `nat`: look at sources too */
+};
+
+struct weir_match_header {
+    uint32_t mask; /* rows - 1; rows is a power of two <= WEIR_MATCH_MAX_ROWS */
+    uint32_t seed;
+    uint32_t flags; /* enum weir_match_flag */
+    uint32_t range_count;
+};
+
+/* The whole match table as one value of a BPF array. */
+struct weir_match_block {
+    struct weir_match_header header;
+    struct weir_range_row range[WEIR_MAX_RANGES];
+    struct weir_match_row row[WEIR_MATCH_MAX_ROWS];
+};
+
+/* --- VIPs, pools, backends ---------------------------------------------------------------------
+ */
+
+enum weir_forward_mode {
+    WEIR_FORWARD_DSR_L2 = 1,
+    WEIR_FORWARD_NAT = 2,
+    WEIR_FORWARD_FULL_NAT = 3,
+};
+
+enum weir_vip_flag {
+    WEIR_VIP_SERVED = 0x1,        /* clear: the id is kept for old connections, nothing matches */
+    WEIR_VIP_HASH_RECOVERS = 0x2, /* an unknown non-SYN finds its backend by hash */
+    WEIR_VIP_DROP_ALL_DOWN = 0x4, /* on_all_down = drop (clear: open) */
+};
+
+/* What happens to the connections of a backend that went down. */
+enum weir_backend_down_policy {
+    WEIR_BACKEND_DOWN_RESET = 1,
+    WEIR_BACKEND_DOWN_RESELECT = 2,
+    WEIR_BACKEND_DOWN_KEEP = 3,
+};
+
+struct weir_timeouts { /* seconds */
+    uint16_t syn;
+    uint16_t established;
+    uint16_t fin;
+    uint16_t rst;
+    uint16_t udp;
+};
+
+struct weir_vip_row {
+    struct weir_address address;
+    weir_be16 port;      /* first port of a range; 0: all ports */
+    weir_be16 last_port; /* equal to port for a single port */
+    uint8_t protocol;
+    uint8_t family;           /* 4 or 6 */
+    uint8_t forward;          /* enum weir_forward_mode */
+    uint8_t flags;            /* enum weir_vip_flag */
+    uint32_t pool;            /* pool row */
+    uint32_t max_connections; /* table entries of this VIP per worker; 0: no limit of its own */
+    struct weir_timeouts timeouts;
+    uint8_t on_backend_down; /* enum weir_backend_down_policy */
+    uint8_t reserved[5];
+    uint64_t identity; /* hash of the VIP's name: lets a restarted control find its ids again */
+    uint64_t reserved_tail;
+};
+WEIR_STATIC_ASSERT(sizeof(struct weir_vip_row) == 64, "one VIP row a cache line");
+
+struct weir_pool_row {
+    uint32_t segment;      /* index into the segment list: slot_count x uint16_t */
+    uint32_t slot_count;   /* prime; 0: the pool has no table (no backend) */
+    uint32_t member_first; /* members[member_first + slot] is a backend row id */
+    uint32_t member_count;
+    uint64_t identity; /* hash of the pool's name */
+    uint8_t reserved[8];
+};
+WEIR_STATIC_ASSERT(sizeof(struct weir_pool_row) == 32, "pool row layout");
+
+enum weir_backend_state {
+    WEIR_BACKEND_FREE = 0, /* the id is unused */
+    WEIR_BACKEND_UP,
+    WEIR_BACKEND_DRAINING, /* old connections only; removed from the configuration, too */
+    WEIR_BACKEND_DOWN,
+};
+
+struct weir_backend_row {
+    struct weir_address address;
+    weir_be16 port; /* 0: the port the client used */
+    uint8_t state;  /* enum weir_backend_state */
+    uint8_t family;
+    uint32_t next_hop; /* next-hop row, or WEIR_NO_ROW */
+    uint32_t pool;     /* pool row; WEIR_NO_ROW once its pool is gone */
+    uint32_t weight;
+    uint64_t identity; /* hash of address, port and pool name */
+    uint8_t reserved[24];
+};
+WEIR_STATIC_ASSERT(sizeof(struct weir_backend_row) == 64, "one backend row a cache line");
+
+/* --- the way out -------------------------------------------------------------------------------
+ */
+
+struct weir_next_hop_row {
+    uint8_t destination_mac[6];
+    uint8_t source_mac[6];
+    uint16_t vlan_tci; /* host order, or WEIR_NO_VLAN */
+    uint16_t mtu;      /* largest IP packet, bytes */
+    uint8_t interface; /* interface row */
+    uint8_t resolved;  /* 0: no neighbour yet, packets are dropped as no_next_hop */
+    uint8_t reserved[14];
+};
+WEIR_STATIC_ASSERT(sizeof(struct weir_next_hop_row) == 32, "next-hop row layout");
+
+/* A source address for full-nat, with the ports this node may use on it. */
+struct weir_snat_row {
+    struct weir_address address;
+    uint16_t first_port; /* host order, both ends included */
+    uint16_t last_port;
+    uint8_t family;
+    uint8_t reserved[11];
+};
+WEIR_STATIC_ASSERT(sizeof(struct weir_snat_row) == 32, "SNAT row layout");
+
+enum weir_interface_flag {
+    WEIR_INTERFACE_BYPASSED = 0x1, /* the kernel sees it only through a TAP: punt there */
+};
+
+struct weir_interface_row {
+    uint8_t mac[6];
+    uint16_t mtu;
+    uint16_t vlan_tci; /* host order, or WEIR_NO_VLAN */
+    uint8_t flags;     /* enum weir_interface_flag */
+    uint8_t reserved;
+    uint32_t punt_control_pps; /* per class, all workers together */
+    uint32_t punt_echo_pps;
+    uint32_t punt_other_pps;
+    uint64_t identity; /* hash of the interface's name */
+};
+WEIR_STATIC_ASSERT(sizeof(struct weir_interface_row) == 32, "interface row layout");
