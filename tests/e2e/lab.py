@@ -1,0 +1,223 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""The lab: one switch, a balancer, three backends, a client behind a router and one on the LAN itself.
+
+    client -- router --+            LAN 10.77.0.0/24, 2001:db8:77::/64
+                       |
+    neighbour ------ switch ------ lb        client net 10.77.1.0/24, 2001:db8:77:1::/64
+                       |
+           backend1 backend2 backend3
+
+Everything is a namespace with a veth into the switch's bridge, software checksums (no offloads) and a fixed MAC. The
+router has a second leg on the LAN (its own address and MAC), so that a test can make a client's packets come from
+another MAC than the one the balancer's routes lead to. Replies of backends: from a VIP or the "direct" address by the
+router, from the backend's own address by the balancer (what `nat` needs).
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from netns import LabError, Namespace, owner_tag, reap_stale, wait_for
+from services import Blob, Nginx, UdpEcho
+
+MTU = 1500
+LAN4, LAN6 = "10.77.0.{}", "2001:db8:77::{}"
+FAR4, FAR6 = "10.77.1.{}", "2001:db8:77:1::{}"
+ROUTER4, ROUTER6 = LAN4.format(1), LAN6.format(1)
+ROUTER_SECOND4, ROUTER_SECOND6 = LAN4.format(3), LAN6.format(3)
+LB4, LB6 = LAN4.format(2), LAN6.format(2)
+CLIENT4, CLIENT6 = FAR4.format(10), FAR6.format(10)
+NEIGHBOUR4, NEIGHBOUR6 = LAN4.format(11), LAN6.format(11)
+# VIPs by forwarding mode: the DSR ones also live on the backends' loopback.
+VIP4 = {"dsr-l2": LAN4.format(100), "nat": LAN4.format(101), "full-nat": LAN4.format(102)}
+VIP6 = {"dsr-l2": LAN6.format(100), "nat": LAN6.format(101), "full-nat": LAN6.format(102)}
+UPLINK = "uplink0"
+MAC = "02:77:00:00:00:{:02x}"
+MAC_ROUTER, MAC_LB, MAC_ROUTER_SECOND = MAC.format(1), MAC.format(2), MAC.format(3)
+OFFLOADS = "rx off tx off sg off tso off gso off gro off".split()
+
+
+@dataclass
+class Backend:
+    """A server: nginx and a UDP echo on both families."""
+
+    index: int
+    ns: Namespace
+    work: Path
+    nginx: Nginx = field(init=False)
+    echo: UdpEcho = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.nginx = Nginx(self.ns, self.name, self.work)
+        self.echo = UdpEcho(self.ns, self.name, self.work)
+
+    @property
+    def name(self) -> str:
+        return f"backend{self.index}"
+
+    def address(self, family: int) -> str:
+        return (LAN4 if family == 4 else LAN6).format(20 + self.index)
+
+    def direct_address(self, family: int) -> str:
+        """An address that clients reach without the balancer, both ways."""
+        return (LAN4 if family == 4 else LAN6).format(30 + self.index)
+
+    @property
+    def mac(self) -> str:
+        return MAC.format(0x20 + self.index)
+
+
+class Lab:
+    """Builds the namespaces and takes them down; start() and stop() may follow each other."""
+
+    def __init__(self, tag: str | None = None, backends: int = 3) -> None:
+        self.tag = tag or owner_tag()
+        self.work = Path(tempfile.gettempdir()) / f"{self.tag}-work"
+        self.switch, self.router, self.client, self.neighbour, self.lb = (
+            Namespace(f"{self.tag}-{role}") for role in ("switch", "router", "client", "neighbour", "lb"))
+        self.backends = [Backend(i, Namespace(f"{self.tag}-backend{i}"), self.work) for i in range(1, backends + 1)]
+        self.blob = Blob(self.work / "blob", megabytes=100)
+
+    # -- life ---------------------------------------------------------------------------------------------------
+
+    def start(self) -> Lab:
+        reap_stale()
+        try:
+            self.work.mkdir(parents=True)
+            self._wire()
+            self.blob.write()
+            for backend in self.backends:
+                backend.nginx.start(self.blob.path)
+                backend.echo.start()
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def stop(self) -> None:
+        for ns in self.namespaces():
+            ns.delete()
+        shutil.rmtree(self.work, ignore_errors=True)
+
+    def __enter__(self) -> Lab:
+        return self.start()
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def namespaces(self) -> list[Namespace]:
+        return [self.client, self.neighbour, self.router, self.lb, *(b.ns for b in self.backends), self.switch]
+
+    # -- wiring -------------------------------------------------------------------------------------------------
+
+    def _wire(self) -> None:
+        for ns in self.namespaces():
+            ns.create()
+        self.switch.ip("link add br0 type bridge stp_state 0 forward_delay 0 mcast_snooping 0")
+        self.switch.ip("link set br0 up")
+        self._plug(self.router, "eth0", MAC_ROUTER, LAN4.format(1), LAN6.format(1))
+        self._plug(self.router, "eth1", MAC_ROUTER_SECOND, LAN4.format(3), LAN6.format(3))
+        self._plug(self.lb, UPLINK, MAC_LB, None, None, queues=2)
+        self._plug(self.neighbour, "eth0", MAC.format(0x11), NEIGHBOUR4, NEIGHBOUR6)
+        for backend in self.backends:
+            self._plug(backend.ns, "eth0", backend.mac, backend.address(4), backend.address(6))
+            self._make_backend(backend)
+        self._wire_client()
+        self.neighbour.ip(f"route add {FAR4.format(0)}/24 via {ROUTER4}")
+        self.neighbour.ip(f"-6 route add {FAR6.format(0)}/64 via {ROUTER6}")
+        self.client.sysctl("net.ipv4.ip_local_port_range", "1024 65000")
+        self.client.sysctl("net.ipv4.tcp_tw_reuse", 1)
+
+    def _plug(self, ns: Namespace, device: str, mac: str, v4: str | None, v6: str | None, queues: int = 1) -> None:
+        """A cable from DEVICE in NS to a port of the switch."""
+        port = self.port_of(ns, device)
+        count = f"numtxqueues {queues} numrxqueues {queues}"
+        self.switch.ip(f"link add {port} mtu {MTU} {count} type veth peer name {device} netns {ns.name} mtu {MTU} "
+                       f"address {mac} {count}")
+        for where, name in ((self.switch, port), (ns, device)):
+            where.run("ethtool", "-K", name, *OFFLOADS)
+            where.ip(f"link set {name} up")
+        self.switch.ip(f"link set {port} master br0")
+        if v4:
+            ns.ip(f"addr add {v4}/24 dev {device}")
+        if v6:
+            ns.ip(f"addr add {v6}/64 dev {device} nodad")
+
+    def port_of(self, ns: Namespace, device: str) -> str:
+        """The switch's end of a cable."""
+        role = ns.name.removeprefix(self.tag + "-")
+        return f"{role}-{device}"[:15]
+
+    def _wire_client(self) -> None:
+        self.router.ip(f"link add far0 type veth peer name eth0 netns {self.client.name} address {MAC.format(0x10)}")
+        for ns, device, host, peer in ((self.router, "far0", 1, None), (self.client, "eth0", 10, 1)):
+            ns.run("ethtool", "-K", device, *OFFLOADS)
+            ns.ip(f"link set {device} up")
+            ns.ip(f"addr add {FAR4.format(host)}/24 dev {device}")
+            ns.ip(f"addr add {FAR6.format(host)}/64 dev {device} nodad")
+            if peer:
+                ns.ip(f"route add default via {FAR4.format(peer)}")
+                ns.ip(f"-6 route add default via {FAR6.format(peer)}")
+        for family in ("ipv4", "ipv6"):
+            self.router.sysctl(f"net.{family}.conf.all.forwarding", 1)
+        # Two legs on one LAN: each answers ARP for its own address only.
+        self.router.sysctl("net.ipv4.conf.all.arp_ignore", 1)
+        self.router.sysctl("net.ipv4.conf.all.arp_announce", 2)
+
+    def _make_backend(self, backend: Backend) -> None:
+        ns = backend.ns
+        # DSR: the VIP is on lo, and ARP/ND never speak of it.
+        ns.sysctl("net.ipv4.conf.all.arp_ignore", 1)
+        ns.sysctl("net.ipv4.conf.all.arp_announce", 2)
+        ns.ip(f"addr add {VIP4['dsr-l2']}/32 dev lo")
+        ns.ip(f"addr add {VIP6['dsr-l2']}/128 dev lo nodad")
+        ns.ip(f"addr add {backend.direct_address(4)}/24 dev eth0")
+        ns.ip(f"addr add {backend.direct_address(6)}/64 dev eth0 nodad preferred_lft 0")
+        # From the VIP or the direct address by the router; from the own address by the balancer.
+        for option, lan, router, balancer in (("-4", LAN4.format(0) + "/24", ROUTER4, LB4),
+                                              ("-6", LAN6.format(0).removesuffix("0") + "/64", ROUTER6, LB6)):
+            family = 4 if option == "-4" else 6
+            ns.ip(f"{option} route add default via {router}")
+            ns.ip(f"{option} route add {lan} dev eth0 table 100")
+            ns.ip(f"{option} route add default via {balancer} table 100")
+            ns.ip(f"{option} rule add from {backend.address(family)} table 100")
+
+    # -- the balancer's cable -----------------------------------------------------------------------------------
+
+    def reset_lb(self) -> None:
+        """Takes away whatever a run of Weir, clean or not, left on the balancer's side."""
+        lb = self.lb
+        lb.ip(f"link set {UPLINK} xdp off", check=False)
+        lb.run("tc", "qdisc", "del", "dev", UPLINK, "clsact", check=False)
+        lb.ip(f"addr flush dev {UPLINK}", check=False)
+        for line in lb.ip("-o link show").splitlines():
+            name = line.split(":")[1].strip().split("@")[0]
+            if name not in ("lo", UPLINK):
+                lb.ip(f"link del {name}", check=False)
+        lb.ip(f"link set {UPLINK} down")
+        lb.ip(f"link set {UPLINK} up")
+        lb.ip("neigh flush all", check=False)
+        for ns in (self.router, self.neighbour, *(b.ns for b in self.backends)):
+            ns.ip("neigh flush all", check=False)
+
+    def hide_uplink(self) -> None:
+        """The balancer's kernel has no cable of its own (the kernel-bypassed case)."""
+        self.lb.ip(f"link set {UPLINK} down")
+
+    def adopt_tap(self, name: str, timeout_s: float = 10) -> None:
+        """Moves the kernel end of a net_tap port out of the balancer's sight, into the switch."""
+        wait_for(f"{name} is up in the balancer's namespace",
+                 lambda: ",UP" in self.lb.ip(f"-o link show {name}", check=False), timeout_s)
+        self.lb.ip(f"link set {name} netns {self.switch.name}")
+        # The frames for the port's own MAC must go through the cable: the bridge would keep them if its end had it too.
+        self.switch.ip(f"link set {name} address {MAC.format(0xfe)}")
+        self.switch.ip(f"link set {name} mtu {MTU} master br0 up")
+
+    def impair_check(self) -> None:
+        """Raises if a cable lost its settings (a reload of drivers in a test must not go unnoticed)."""
+        for backend in self.backends:
+            if backend.mac not in backend.ns.ip("link show eth0"):
+                raise LabError(f"{backend.name}: MAC changed")
