@@ -18,6 +18,11 @@ from lab import Lab  # noqa: E402  (the path above comes first)
 TEST_LIMIT_S = 180
 
 
+def pytest_configure() -> None:
+    """A run that is told to end takes its lab down first."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+
+
 @pytest.fixture(scope="session")
 def lab() -> Iterator[Lab]:
     if os.geteuid() != 0:

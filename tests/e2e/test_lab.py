@@ -145,10 +145,11 @@ def test_load_notices_a_server_that_goes_away(lab: Lab) -> None:
 
 def test_labs_of_dead_owners_are_reaped_and_living_ones_kept() -> None:
     program = ("import sys, os; sys.path.insert(0, sys.argv[1]); import netns, pathlib, tempfile\n"
-               "n = netns.Namespace(netns.owner_tag() + '-orphan'); n.create(); n.popen('sleep', '1000', stdout=-3)\n"
+               "n = netns.Namespace(netns.owner_tag() + '-orphan'); n.create(); n.popen('sleep', '1000', stdout=-3, stderr=-3)\n"
                "d = pathlib.Path(tempfile.gettempdir()) / (netns.owner_tag() + '-work'); d.mkdir()\n"
                "print(n.name, d, flush=True); os.kill(os.getpid(), 9)")
-    done = subprocess.run([sys.executable, "-c", program, str(Path(__file__).parent)], capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-c", program, str(Path(__file__).parent)], capture_output=True, text=True,
+                          timeout=60)
     orphan, directory = done.stdout.split()
     mine = Namespace(f"{owner_tag()}-mine").create()
     try:
