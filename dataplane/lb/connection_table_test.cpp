@@ -1,0 +1,479 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "dataplane/lb/connection_table.hpp"
+
+#include <algorithm>
+#include <map>
+#include <random>
+#include <tuple>
+#include <vector>
+
+#include <gtest/gtest.h>
+
+namespace weir::lb {
+namespace {
+
+constexpr std::uint32_t kNoQuota = 0xffffffff;
+constexpr std::uint8_t kHalfOpen = 3;
+constexpr std::uint8_t kEstablished = 5;
+
+constexpr auto kNoReply = [](const HotRow&) { return false; };
+constexpr auto kNobodyRecycled = [](EntryIndex, const HotRow&) { FAIL() << "recycled"; };
+
+// 64-byte aligned memory of exactly the size asked for, so that ASan sees an overrun.
+class Memory {
+public:
+    explicit Memory(std::size_t bytes)
+        : bytes_(bytes), data_(static_cast<std::byte*>(std::aligned_alloc(64, bytes))) {}
+    ~Memory() { std::free(data_); }
+    Memory(const Memory&) = delete;
+    Memory& operator=(const Memory&) = delete;
+    std::span<std::byte> span() const { return {data_, bytes_}; }
+
+private:
+    std::size_t bytes_;
+    std::byte* data_;
+};
+
+std::uint64_t mix(std::uint64_t x) {
+    x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9;
+    x = (x ^ (x >> 27)) * 0x94d049bb133111eb;
+    return x ^ (x >> 31);
+}
+
+// Client number -> a tuple; every other client is IPv6.
+NewConnection connection_of(std::uint32_t client, std::uint16_t vip = 0) {
+    weir_address address = weir_address_from_v4(client);
+    if (client % 2 != 0)
+        address.word[0] = 0x0120;
+    NewConnection connection;
+    connection.key = forward_key(address, static_cast<std::uint16_t>(client * 7),
+                                 static_cast<std::uint16_t>(80 + client % 3), vip);
+    connection.forward_hash = index_hash(mix(client * 0x10001ull + vip));
+    connection.state = kHalfOpen;
+    return connection;
+}
+
+struct ReplyKey {
+    std::uint8_t snat_address;
+    std::uint16_t snat_port;
+    std::uint32_t backend;
+    auto operator<=>(const ReplyKey&) const = default;
+
+    std::uint32_t hash() const {
+        return index_hash(mix(snat_port | std::uint64_t{snat_address} << 16 |
+                              std::uint64_t{backend} << 24 | std::uint64_t{1} << 60));
+    }
+    bool matches(const HotRow& row) const {
+        return row.snat_address == snat_address && row.snat_port == snat_port &&
+               row.backend == backend;
+    }
+};
+
+void with_reply(NewConnection& connection, const ReplyKey& reply) {
+    connection.reply_indexed = true;
+    connection.reply_hash = reply.hash();
+    connection.snat_address = reply.snat_address;
+    connection.snat_port = reply.snat_port;
+    connection.backend = reply.backend;
+}
+
+InsertResult insert_plain(ConnectionTable& table, const NewConnection& connection,
+                          std::uint16_t now_s = 0) {
+    return table.insert(connection, now_s, kNoQuota, kNoReply, [](EntryIndex, const HotRow&) {});
+}
+
+TEST(ConnectionTable, CostsSixtyFourBytesAnEntry) {
+    const TableGeometry small{.capacity = 1 << 16, .vips = 4};
+    const TableGeometry large{.capacity = 1 << 20, .vips = 4};
+    EXPECT_EQ(ConnectionTable::bytes_needed(large) - ConnectionTable::bytes_needed(small),
+              64u * ((1 << 20) - (1 << 16)));
+}
+
+TEST(ConnectionTable, KeepsWhatItWasGiven) {
+    const TableGeometry geometry{.capacity = 8, .vips = 300, .probation_limit = 8};
+    Memory memory(ConnectionTable::bytes_needed(geometry));
+    auto table = ConnectionTable::format(memory.span(), geometry);
+    auto wanted = connection_of(0xabcdef01, 299);
+    with_reply(wanted, {.snat_address = 0xfe, .snat_port = 0xbeef, .backend = 0xfffff});
+    wanted.last_hop = 0xffe;
+    wanted.caller_flags = kRowCallerFlags;
+    wanted.state = 0xf;
+    const auto result = table.insert(wanted, 65535, kNoQuota, kNoReply, kNobodyRecycled);
+    ASSERT_EQ(result.outcome, InsertOutcome::kInserted);
+    const HotRow& row = table.row(result.entry);
+    EXPECT_TRUE(matches_forward(row, wanted.key));
+    EXPECT_EQ(row.vip, 299);
+    EXPECT_EQ(row.backend, 0xfffffu);
+    EXPECT_EQ(row.last_hop, 0xffeu);
+    EXPECT_EQ(row.snat_address, 0xfe);
+    EXPECT_EQ(row.snat_port, 0xbeef);
+    EXPECT_EQ(row.state, 0xf);
+    EXPECT_EQ(row.flags, kRowProbation | kRowReplyIndexed | kRowCallerFlags);
+    EXPECT_EQ(row.last_seen_s, 65535);
+
+    table.update(result.entry, 7, 12, 3);
+    EXPECT_EQ(row.state, 7);
+    EXPECT_EQ(row.last_hop, 12u);
+    EXPECT_EQ(row.last_seen_s, 3);
+    EXPECT_EQ(row.backend, 0xfffffu);
+    table.promote(result.entry, 9);
+    EXPECT_FALSE(table.on_probation(result.entry));
+    EXPECT_EQ(row.flags, kRowReplyIndexed | kRowCallerFlags);
+    EXPECT_EQ(table.cold(result.entry).life.created_s, 9);
+    EXPECT_TRUE(table.consistent());
+}
+
+TEST(ConnectionTable, RefusesTheSameTupleAndTheSameReplyTwice) {
+    const TableGeometry geometry{.capacity = 8, .vips = 2, .probation_limit = 8};
+    Memory memory(ConnectionTable::bytes_needed(geometry));
+    auto table = ConnectionTable::format(memory.span(), geometry);
+    const ReplyKey reply{1, 40000, 5};
+    const auto same_reply = [&](const HotRow& row) { return reply.matches(row); };
+    auto first = connection_of(1);
+    with_reply(first, reply);
+    const auto inserted = table.insert(first, 0, kNoQuota, same_reply, kNobodyRecycled);
+    ASSERT_EQ(inserted.outcome, InsertOutcome::kInserted);
+
+    const auto again = table.insert(first, 0, kNoQuota, same_reply, kNobodyRecycled);
+    EXPECT_EQ(again.outcome, InsertOutcome::kExists);
+    EXPECT_EQ(again.entry, inserted.entry);
+    auto other = connection_of(2, 1);
+    with_reply(other, reply);
+    const auto clash = table.insert(other, 0, kNoQuota, same_reply, kNobodyRecycled);
+    EXPECT_EQ(clash.outcome, InsertOutcome::kReplyInUse);
+    EXPECT_EQ(clash.entry, inserted.entry);
+    EXPECT_EQ(table.entries(), 1u);
+}
+
+TEST(ConnectionTable, ExpiresWithinBudgetAndAcrossTheClocksWrap) {
+    const TableGeometry geometry{.capacity = 16, .vips = 1, .probation_limit = 16};
+    Memory memory(ConnectionTable::bytes_needed(geometry));
+    auto table = ConnectionTable::format(memory.span(), geometry);
+    for (std::uint32_t client = 0; client < 16; ++client)
+        ASSERT_EQ(insert_plain(table, connection_of(client), 65530).outcome,
+                  InsertOutcome::kInserted);
+    const auto timeout = [](const HotRow&) { return std::uint16_t{10}; };
+    const auto ignore = [](EntryIndex, const HotRow&, const ColdRow&) {};
+    EXPECT_EQ(table.expire(3, 16, timeout, ignore), 0u) << "9 s old";
+    EXPECT_EQ(table.expire(65529, 16, timeout, ignore), 0u) << "a clock one second behind";
+    EXPECT_EQ(table.expire(4, 5, timeout, ignore), 5u) << "10 s old, budget of 5";
+    EXPECT_EQ(table.expire(4, 100, timeout, ignore), 11u);
+    EXPECT_EQ(table.entries(), 0u);
+    EXPECT_TRUE(table.consistent());
+}
+
+TEST(ConnectionTable, AFloodOfHalfOpenConnectionsRemovesNoEstablishedOne) {
+    const TableGeometry geometry{.capacity = 1024, .vips = 2, .probation_limit = 256};
+    Memory memory(ConnectionTable::bytes_needed(geometry));
+    auto table = ConnectionTable::format(memory.span(), geometry);
+    for (std::uint32_t client = 0; client < 800; ++client) {
+        const auto result = insert_plain(table, connection_of(client));
+        ASSERT_EQ(result.outcome, InsertOutcome::kInserted);
+        table.update(result.entry, kEstablished, kNoLastHop, 0);
+        table.promote(result.entry, 0);
+    }
+    // A handshake of the other VIP that takes its time.
+    const auto slow = connection_of(900, 1);
+    ASSERT_EQ(insert_plain(table, slow).outcome, InsertOutcome::kInserted);
+
+    std::uint32_t recycled = 0;
+    std::uint32_t expected_victim = 10'000;
+    for (std::uint32_t client = 10'000; client < 20'000; ++client) {
+        const auto result = table.insert(
+            connection_of(client), 0, kNoQuota, kNoReply, [&](EntryIndex, const HotRow& row) {
+                EXPECT_TRUE(matches_forward(row, connection_of(expected_victim).key))
+                    << "the oldest goes first";
+                ++expected_victim;
+                ++recycled;
+            });
+        ASSERT_EQ(result.outcome, InsertOutcome::kInserted);
+    }
+    EXPECT_EQ(table.entries(), 1024u);
+    EXPECT_EQ(recycled, 10'000u - (1024 - 801));
+    for (std::uint32_t client = 0; client < 800; ++client) {
+        const auto known = connection_of(client);
+        const EntryIndex entry = table.find_forward(known.forward_hash, known.key);
+        ASSERT_NE(entry, kNoEntry);
+        EXPECT_FALSE(table.on_probation(entry));
+    }
+    EXPECT_NE(table.find_forward(slow.forward_hash, slow.key), kNoEntry)
+        << "the flood recycles its own VIP's entries";
+    EXPECT_TRUE(table.consistent());
+}
+
+TEST(ConnectionTable, ProbationIsLimitedToItsShare) {
+    const TableGeometry geometry{.capacity = 1024, .vips = 1, .probation_limit = 100};
+    Memory memory(ConnectionTable::bytes_needed(geometry));
+    auto table = ConnectionTable::format(memory.span(), geometry);
+    for (std::uint32_t client = 0; client < 1000; ++client)
+        ASSERT_EQ(insert_plain(table, connection_of(client)).outcome, InsertOutcome::kInserted);
+    EXPECT_EQ(table.entries(), 100u);
+    EXPECT_EQ(table.probation_entries(), 100u);
+}
+
+TEST(ConnectionTable, AFullTableTakesNoMoreUnlessSomeoneIsOnProbation) {
+    const TableGeometry geometry{.capacity = 64, .vips = 1, .probation_limit = 1};
+    Memory memory(ConnectionTable::bytes_needed(geometry));
+    auto table = ConnectionTable::format(memory.span(), geometry);
+    auto confirmed = [](std::uint32_t client) {
+        auto connection = connection_of(client);
+        connection.probation = false;
+        return connection;
+    };
+    for (std::uint32_t client = 0; client < 63; ++client)
+        ASSERT_EQ(insert_plain(table, confirmed(client)).outcome, InsertOutcome::kInserted);
+    ASSERT_EQ(insert_plain(table, connection_of(100)).outcome, InsertOutcome::kInserted);
+    EXPECT_EQ(insert_plain(table, confirmed(101)).outcome, InsertOutcome::kInserted);
+    EXPECT_EQ(insert_plain(table, confirmed(102)).outcome, InsertOutcome::kTableFull);
+    EXPECT_EQ(insert_plain(table, connection_of(103)).outcome, InsertOutcome::kTableFull);
+    EXPECT_EQ(table.entries(), 64u);
+    EXPECT_TRUE(table.consistent());
+}
+
+TEST(ConnectionTable, AVipCannotExceedItsQuota) {
+    const TableGeometry geometry{.capacity = 64, .vips = 2, .probation_limit = 64};
+    Memory memory(ConnectionTable::bytes_needed(geometry));
+    auto table = ConnectionTable::format(memory.span(), geometry);
+    const auto insert = [&](std::uint32_t client, std::uint16_t vip) {
+        return table.insert(connection_of(client, vip), 0, 10, kNoReply,
+                            [](EntryIndex, const HotRow&) {});
+    };
+    for (std::uint32_t client = 0; client < 10; ++client) {
+        const auto result = insert(client, 0);
+        if (client < 9)
+            table.promote(result.entry, 0);
+    }
+    EXPECT_EQ(insert(20, 0).outcome, InsertOutcome::kInserted) << "in place of the half-open one";
+    EXPECT_EQ(table.vip_use(0).entries, 10u);
+    const auto newest = connection_of(20, 0);
+    table.promote(table.find_forward(newest.forward_hash, newest.key), 0);
+    EXPECT_EQ(insert(21, 0).outcome, InsertOutcome::kVipQuota);
+    EXPECT_EQ(insert(21, 1).outcome, InsertOutcome::kInserted);
+    EXPECT_TRUE(table.consistent());
+}
+
+// Every entry with two index slots, table filled to the last row: how far the bounded search goes.
+TEST(ConnectionTable, FillsToTheLastEntryWithTwoIndexSlotsEach) {
+    const TableGeometry geometry{.capacity = 100'000, .vips = 1, .probation_limit = 1};
+    Memory memory(ConnectionTable::bytes_needed(geometry));
+    auto table = ConnectionTable::format(memory.span(), geometry);
+    for (std::uint32_t client = 0; client < geometry.capacity; ++client) {
+        auto connection = connection_of(client);
+        connection.probation = false;
+        with_reply(connection, {0, static_cast<std::uint16_t>(client), client >> 16});
+        ASSERT_EQ(insert_plain(table, connection).outcome, InsertOutcome::kInserted) << client;
+    }
+    EXPECT_TRUE(table.consistent());
+}
+
+TEST(ConnectionTable, AdoptionKeepsConfirmedRowsAndDropsDamagedOnes) {
+    const TableGeometry geometry{.capacity = 1000, .vips = 4, .probation_limit = 250};
+    Memory memory(ConnectionTable::bytes_needed(geometry));
+    auto table = ConnectionTable::format(memory.span(), geometry);
+    for (std::uint32_t client = 0; client < 600; ++client) {
+        auto connection = connection_of(client, static_cast<std::uint16_t>(client % 4));
+        with_reply(connection, {2, static_cast<std::uint16_t>(client), 9});
+        const auto result = insert_plain(table, connection, 77);
+        ASSERT_EQ(result.outcome, InsertOutcome::kInserted);
+        if (client < 500)
+            table.promote(result.entry, 77);
+    }
+    const auto victim = connection_of(13, 1);
+    const EntryIndex damaged = table.find_forward(victim.forward_hash, victim.key);
+    const_cast<HotRow&>(table.row(damaged)).client.word[0] ^= 0x100;
+
+    const auto adopted = ConnectionTable::adopt(memory.span(), geometry);
+    ASSERT_EQ(adopted.outcome, ConnectionTable::Adoption::kAdopted);
+    EXPECT_EQ(adopted.kept, 499u);
+    EXPECT_EQ(adopted.discarded, 101u);
+    EXPECT_TRUE(adopted.table.consistent());
+    for (std::uint32_t client = 0; client < 600; ++client) {
+        const auto known = connection_of(client, static_cast<std::uint16_t>(client % 4));
+        const ReplyKey reply{2, static_cast<std::uint16_t>(client), 9};
+        const EntryIndex entry = adopted.table.find_forward(known.forward_hash, known.key);
+        EXPECT_EQ(entry != kNoEntry, client < 500 && client != 13);
+        EXPECT_EQ(adopted.table.find_reply(reply.hash(),
+                                           [&](const HotRow& row) { return reply.matches(row); }),
+                  entry);
+    }
+
+    auto other = geometry;
+    other.workers = 2;
+    EXPECT_EQ(ConnectionTable::adopt(memory.span(), other).outcome,
+              ConnectionTable::Adoption::kOtherGeometry);
+    EXPECT_EQ(ConnectionTable::adopt(memory.span().first(4096), geometry).outcome,
+              ConnectionTable::Adoption::kOtherGeometry);
+    memory.span()[8] = std::byte{99};
+    EXPECT_EQ(ConnectionTable::adopt(memory.span(), geometry).outcome,
+              ConnectionTable::Adoption::kOtherLayout);
+    memory.span()[0] = std::byte{0};
+    EXPECT_EQ(ConnectionTable::adopt(memory.span(), geometry).outcome,
+              ConnectionTable::Adoption::kNotATable);
+}
+
+// The table against two std::maps, over random operations.
+struct Model {
+    struct Record {
+        EntryIndex entry;
+        bool replies;
+        ReplyKey reply;
+        bool probation;
+        std::uint16_t last_seen_s;
+    };
+    using Tuple = std::pair<std::uint32_t, std::uint16_t>; // client number, VIP
+    std::map<Tuple, Record> connections;
+    std::map<ReplyKey, Tuple> replies;
+    std::map<EntryIndex, Tuple> entries;
+
+    void forget(EntryIndex entry) {
+        const auto tuple = entries.find(entry);
+        ASSERT_NE(tuple, entries.end()) << "an entry nobody knows";
+        const auto record = connections.find(tuple->second);
+        if (record->second.replies)
+            replies.erase(record->second.reply);
+        connections.erase(record);
+        entries.erase(tuple);
+    }
+};
+
+struct Load {
+    std::uint32_t capacity;
+    double target; // of the capacity
+    double nat;    // share of connections with a reply tuple
+    std::uint64_t operations;
+};
+
+class AgainstModel : public testing::TestWithParam<Load> {};
+
+TEST_P(AgainstModel, AgreesAfterEveryOperation) {
+    const Load load = GetParam();
+    constexpr std::uint16_t kVips = 5;
+    const TableGeometry geometry{
+        .capacity = load.capacity, .vips = kVips, .probation_limit = load.capacity / 4};
+    Memory memory(ConnectionTable::bytes_needed(geometry));
+    auto table = ConnectionTable::format(memory.span(), geometry);
+    Model model;
+    std::mt19937_64 random(load.capacity);
+    const auto population = static_cast<std::uint32_t>(load.capacity * 2);
+    const auto target = static_cast<std::size_t>(load.capacity * load.target);
+    std::uint16_t now_s = 65000;
+    const auto timeout = [](const HotRow& row) {
+        return static_cast<std::uint16_t>((row.flags & kRowProbation) ? 20 : 200);
+    };
+    std::uint64_t inserted = 0;
+    std::uint64_t bucket_full = 0;
+    std::uint64_t expired = 0;
+    std::uint64_t recycled = 0;
+    std::size_t most = 0;
+
+    for (std::uint64_t operation = 0; operation < load.operations; ++operation) {
+        const auto client = static_cast<std::uint32_t>(random() % population);
+        const auto vip = static_cast<std::uint16_t>(client % kVips);
+        const auto known = model.connections.find({client, vip});
+        auto connection = connection_of(client, vip);
+        const auto choice = random() % 100;
+        if (choice < 35 && (known != model.connections.end() || table.entries() < target)) {
+            const ReplyKey reply{static_cast<std::uint8_t>(client % 2),
+                                 static_cast<std::uint16_t>(random() % 4096),
+                                 static_cast<std::uint32_t>(random() % (load.capacity / 256 + 2))};
+            if (static_cast<double>(random() % 1000) < 1000 * load.nat)
+                with_reply(connection, reply);
+            const auto result = table.insert(
+                connection, now_s, kNoQuota, [&](const HotRow& row) { return reply.matches(row); },
+                [&](EntryIndex entry, const HotRow& row) {
+                    EXPECT_TRUE(row.flags & kRowProbation);
+                    ++recycled;
+                    model.forget(entry);
+                });
+            if (known != model.connections.end()) {
+                ASSERT_EQ(result.outcome, InsertOutcome::kExists);
+                ASSERT_EQ(result.entry, known->second.entry);
+            } else if (connection.reply_indexed && model.replies.contains(reply)) {
+                ASSERT_EQ(result.outcome, InsertOutcome::kReplyInUse);
+                ASSERT_EQ(result.entry, model.connections.at(model.replies.at(reply)).entry);
+            } else if (result.outcome == InsertOutcome::kBucketFull) {
+                ++bucket_full;
+            } else {
+                ASSERT_EQ(result.outcome, InsertOutcome::kInserted);
+                ASSERT_FALSE(model.entries.contains(result.entry));
+                model.connections[{client, vip}] = {result.entry, connection.reply_indexed, reply,
+                                                    connection.probation, now_s};
+                model.entries[result.entry] = {client, vip};
+                if (connection.reply_indexed)
+                    model.replies[reply] = {client, vip};
+                ++inserted;
+            }
+        } else if (choice < 75) {
+            table.prefetch_index(connection.forward_hash);
+            const EntryIndex hint = table.prefetch_row(connection.forward_hash);
+            const EntryIndex entry =
+                table.find_forward(connection.forward_hash, connection.key, hint);
+            if (known == model.connections.end()) {
+                ASSERT_EQ(entry, kNoEntry);
+                continue;
+            }
+            ASSERT_EQ(entry, known->second.entry);
+            auto& record = known->second;
+            if (record.replies) {
+                const auto matches = [&](const HotRow& row) { return record.reply.matches(row); };
+                const auto hash = record.reply.hash();
+                ASSERT_EQ(table.find_reply(hash, matches), entry);
+                ASSERT_EQ(table.find_reply(hash, matches, table.prefetch_row(hash)), entry);
+            }
+            ASSERT_EQ(table.on_probation(entry), record.probation);
+            if (choice < 50) {
+                table.update(entry, kEstablished, kNoLastHop, now_s);
+                record.last_seen_s = now_s;
+            }
+            if (choice >= 45 && choice < 55) {
+                table.promote(entry, now_s);
+                record.probation = false;
+            }
+        } else if (choice < 77) {
+            if (known != model.connections.end()) {
+                table.erase(known->second.entry);
+                model.forget(known->second.entry);
+            }
+        } else if (choice < 95) {
+            table.expire(
+                now_s, 64, timeout, [&](EntryIndex entry, const HotRow& row, const ColdRow&) {
+                    const auto record = model.connections.at(model.entries.at(entry));
+                    const auto age_s = static_cast<std::uint16_t>(now_s - record.last_seen_s);
+                    EXPECT_GE(age_s, timeout(row));
+                    ++expired;
+                    model.forget(entry);
+                });
+        } else if (random() % (load.capacity / 90) == 0) {
+            ++now_s;
+        }
+        ASSERT_EQ(table.entries(), model.connections.size());
+        most = std::max(most, model.connections.size());
+        if (operation % (load.operations / 8) == 0) {
+            ASSERT_TRUE(table.consistent());
+        }
+    }
+    EXPECT_TRUE(table.consistent());
+    EXPECT_EQ(bucket_full, 0u);
+    EXPECT_GT(inserted, load.capacity);
+    EXPECT_GE(most, target * 9 / 10) << "the load was not reached";
+    EXPECT_GT(expired, 0u);
+    if (load.target > 0.5) {
+        EXPECT_GT(recycled, 0u);
+    }
+
+    for (const auto& [tuple, record] : model.connections) {
+        const auto connection = connection_of(tuple.first, tuple.second);
+        ASSERT_EQ(table.find_forward(connection.forward_hash, connection.key), record.entry);
+        table.erase(record.entry);
+    }
+    EXPECT_EQ(table.entries(), 0u);
+    EXPECT_TRUE(table.consistent());
+}
+
+INSTANTIATE_TEST_SUITE_P(Loads, AgainstModel,
+                         testing::Values(Load{97, 1.0, 0.5, 200'000}, Load{4096, 0.3, 1.0, 500'000},
+                                         Load{4096, 0.8, 1.0, 1'000'000},
+                                         Load{16384, 0.8, 0.5, 1'000'000}));
+
+} // namespace
+} // namespace weir::lb
