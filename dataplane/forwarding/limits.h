@@ -12,7 +12,7 @@
 #define WEIR_MAX_WORKERS 64u
 
 #define WEIR_MATCH_MAX_ROWS 131072u /* power of two; 4 MB as one BPF array value */
-#define WEIR_MATCH_MAX_PROBES 8u    /* the builder grows or reseeds until no key needs more */
+#define WEIR_MATCH_MAX_PROBES 16u   /* the builder grows or reseeds until no key needs more */
 #define WEIR_MAX_RANGES 1024u
 #define WEIR_MAX_RANGES_PER_ADDRESS 16u /* per address and protocol */
 

@@ -1,0 +1,124 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// ForwardingState: everything a worker needs to know to forward, as one immutable generation.
+//
+// A generation is made of segments: one small root (this header and the tables of rows.h) and one
+// slot table per pool (slot_count x uint16_t), which generations share as long as it does not
+// change. All references are row ids and offsets, so the bytes mean the same wherever they are
+// mapped. Control builds (StateTables, build_root), the engine validates and reads
+// (ForwardingState::open). No byte string may crash or misdirect a reader that open() accepted:
+// every index and length is checked there, once, and never on the packet path.
+//
+// Thread ownership: immutable after open(); any thread may read.
+#pragma once
+
+#include "dataplane/forwarding/match.h"
+#include "dataplane/forwarding/rows.h"
+
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+namespace weir::lb {
+
+inline constexpr std::uint64_t kStateMagic = 0x3154535249455700; // "\0WEIRST1"
+inline constexpr std::uint32_t kStateVersion = 1;
+
+struct TableDescriptor {
+    std::uint64_t offset; // bytes from the start of the root, 64-byte aligned
+    std::uint32_t count;  // rows
+    std::uint32_t row_bytes;
+};
+
+// A slot table the root refers to. The id is a hash of its content, so equal tables are one
+// segment.
+struct SegmentRow {
+    std::uint64_t id;
+    std::uint64_t bytes;
+};
+
+struct StateHeader {
+    std::uint64_t magic;
+    std::uint32_t version;
+    std::uint32_t reserved;
+    std::uint64_t total_bytes;
+    std::uint64_t generation; // grows by one with every publication; never 0
+    weir_hash_key hash_key;
+    weir_match_header match;
+    TableDescriptor match_rows; // weir_match_row
+    TableDescriptor ranges;     // weir_range_row
+    TableDescriptor vips;       // weir_vip_row
+    TableDescriptor pools;      // weir_pool_row
+    TableDescriptor members;    // uint32_t: backend row ids
+    TableDescriptor backends;   // weir_backend_row
+    TableDescriptor next_hops;  // weir_next_hop_row
+    TableDescriptor snat;       // weir_snat_row
+    TableDescriptor interfaces; // weir_interface_row
+    TableDescriptor segments;   // SegmentRow
+};
+
+// A mapped slot table with the facts about its content that validation needs, found once per map.
+struct Segment {
+    std::uint64_t id = 0;
+    std::span<const std::uint16_t> slots;
+    std::uint32_t member_bound = 0; // largest member index in use + 1; 0 when no slot has a member
+};
+Segment inspect_segment(std::uint64_t id, std::span<const std::uint16_t> slots);
+std::uint64_t segment_id(std::span<const std::uint16_t> slots);
+
+// A validated generation. Does not own the memory it reads.
+class ForwardingState {
+public:
+    // Reads only the list of segments a root needs, before they are all there. Empty optional and
+    // `problem` when the root is not a root.
+    static std::optional<std::vector<SegmentRow>> segments_of(std::span<const std::byte> root,
+                                                              std::string& problem);
+
+    // Validates everything. `segments` are in the order of the root's segment list.
+    static std::optional<ForwardingState>
+    open(std::span<const std::byte> root, std::span<const Segment> segments, std::string& problem);
+
+    const StateHeader& header() const { return *header_; }
+    std::uint64_t generation() const { return header_->generation; }
+    const weir_hash_key& hash_key() const { return header_->hash_key; }
+    const weir_match_view& match() const { return match_; }
+    std::span<const weir_match_row> match_rows() const { return match_rows_; }
+    std::span<const weir_range_row> ranges() const { return ranges_; }
+    std::span<const weir_vip_row> vips() const { return vips_; }
+    std::span<const weir_pool_row> pools() const { return pools_; }
+    std::span<const std::uint32_t> members() const { return members_; }
+    std::span<const weir_backend_row> backends() const { return backends_; }
+    std::span<const weir_next_hop_row> next_hops() const { return next_hops_; }
+    std::span<const weir_snat_row> snat() const { return snat_; }
+    std::span<const weir_interface_row> interfaces() const { return interfaces_; }
+    std::span<const SegmentRow> segment_rows() const { return segment_rows_; }
+    std::span<const std::uint16_t> slots(const weir_pool_row& pool) const {
+        return slots_[pool.segment];
+    }
+
+    // The backend row a flow hash selects in a pool, or WEIR_NO_ROW when the pool has none.
+    std::uint32_t select(const weir_pool_row& pool, std::uint64_t flow_hash) const;
+
+private:
+    ForwardingState() = default;
+    bool check_tables(std::string& problem) const;
+
+    const StateHeader* header_ = nullptr;
+    weir_match_view match_{};
+    std::span<const weir_match_row> match_rows_;
+    std::span<const weir_range_row> ranges_;
+    std::span<const weir_vip_row> vips_;
+    std::span<const weir_pool_row> pools_;
+    std::span<const std::uint32_t> members_;
+    std::span<const weir_backend_row> backends_;
+    std::span<const weir_next_hop_row> next_hops_;
+    std::span<const weir_snat_row> snat_;
+    std::span<const weir_interface_row> interfaces_;
+    std::span<const SegmentRow> segment_rows_;
+    std::vector<std::span<const std::uint16_t>> slots_;
+    std::vector<std::uint32_t> member_bounds_;
+};
+
+} // namespace weir::lb
