@@ -20,7 +20,7 @@ import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from netns import LabError, Namespace, owner_tag, reap_stale, wait_for
+from netns import Namespace, owner_tag, reap_stale, wait_for
 from services import Blob, Nginx, UdpEcho
 
 MTU = 1500
@@ -175,15 +175,21 @@ class Lab:
         ns.ip(f"addr add {VIP4['dsr-l2']}/32 dev lo")
         ns.ip(f"addr add {VIP6['dsr-l2']}/128 dev lo nodad")
         ns.ip(f"addr add {backend.direct_address(4)}/24 dev eth0")
-        ns.ip(f"addr add {backend.direct_address(6)}/64 dev eth0 nodad preferred_lft 0")
-        # From the VIP or the direct address by the router; from the own address by the balancer.
+        for family, option in ((4, "-4"), (6, "-6")):
+            ns.ip(f"{option} rule add from {backend.address(family)} table 100")
+        self.route_backend(backend)
+
+    def route_backend(self, backend: Backend) -> None:
+        """From the VIP or the direct address by the router; from the own address by the balancer. Again after a cut:
+        the kernel forgets routes (and IPv6 addresses) of a link that went down."""
+        ns = backend.ns
+        ns.ip(f"addr replace {backend.address(6)}/64 dev eth0 nodad")
+        ns.ip(f"addr replace {backend.direct_address(6)}/64 dev eth0 nodad preferred_lft 0")
         for option, lan, router, balancer in (("-4", LAN4.format(0) + "/24", ROUTER4, LB4),
                                               ("-6", LAN6.format(0).removesuffix("0") + "/64", ROUTER6, LB6)):
-            family = 4 if option == "-4" else 6
-            ns.ip(f"{option} route add default via {router}")
-            ns.ip(f"{option} route add {lan} dev eth0 table 100")
-            ns.ip(f"{option} route add default via {balancer} table 100")
-            ns.ip(f"{option} rule add from {backend.address(family)} table 100")
+            ns.ip(f"{option} route replace default via {router}")
+            ns.ip(f"{option} route replace {lan} dev eth0 table 100")
+            ns.ip(f"{option} route replace default via {balancer} table 100")
 
     # -- the balancer's cable -----------------------------------------------------------------------------------
 
@@ -215,9 +221,3 @@ class Lab:
         # The frames for the port's own MAC must go through the cable: the bridge would keep them if its end had it too.
         self.switch.ip(f"link set {name} address {MAC.format(0xfe)}")
         self.switch.ip(f"link set {name} mtu {MTU} master br0 up")
-
-    def impair_check(self) -> None:
-        """Raises if a cable lost its settings (a reload of drivers in a test must not go unnoticed)."""
-        for backend in self.backends:
-            if backend.mac not in backend.ns.ip("link show eth0"):
-                raise LabError(f"{backend.name}: MAC changed")

@@ -13,7 +13,7 @@ import pytest
 import capture
 from capture import Capture, decode, problems
 from lab import CLIENT4, CLIENT6, Lab, MAC_ROUTER, NEIGHBOUR4, NEIGHBOUR6, UPLINK, VIP4, VIP6
-from netns import Namespace, owner_tag, reap_stale
+from netns import Namespace, owner_tag, reap_stale, wait_for
 from stats import unfair_shares
 from traffic import HttpConnection, Load, download, http_once, parse_wrk, udp_once, wrk
 
@@ -131,13 +131,11 @@ def test_load_notices_a_server_that_goes_away(lab: Lab) -> None:
     """Negative control of "no failed request": a killed server is noticed, a running one is not."""
     backend = lab.backends[2]
     with Load(lab.client, backend.direct_address(4), 80) as load:
-        while load.requests < 20:
-            pass
+        wait_for("the load runs", lambda: load.requests >= 20)
         assert not load.failures
         backend.nginx.kill()
         try:
-            while not load.failures:
-                pass
+            wait_for("the load fails", lambda: load.failures)
         finally:
             backend.nginx.restart()
     assert load.failures
@@ -159,3 +157,14 @@ def test_labs_of_dead_owners_are_reaped_and_living_ones_kept() -> None:
         assert os.path.exists(f"/run/netns/{mine.name}")
     finally:
         mine.delete()
+
+
+def test_a_backend_whose_cable_was_cut_comes_back(lab: Lab) -> None:
+    backend = lab.backends[0]
+    backend.ns.ip("link set eth0 down")
+    with pytest.raises(OSError):
+        http_once(lab.client, backend.direct_address(4), 80, timeout_s=1)
+    backend.ns.ip("link set eth0 up")
+    lab.route_backend(backend)
+    for family in FAMILIES:
+        assert http_once(lab.client, backend.direct_address(family), 80).backend == backend.name

@@ -15,8 +15,8 @@ WARNINGS = ["-Wall", "-Wextra", "-Werror", "-Wshadow", "-Wundef"]
 COMPILERS = {
     "c17": ["gcc", "-std=c17", "-Wpedantic", "-x", "c"],
     "c++20": ["g++", "-std=c++20", "-Wpedantic", "-x", "c++"],
-    "bpf": ["clang-14", "-target", "bpf", "-mcpu=v3", "-std=gnu17", "-O2", "-nostdlibinc",
-            "-idirafter", "/usr/include/x86_64-linux-gnu", "-idirafter", "/usr/include", "-x", "c"],
+    "bpf": ["clang-14", "-target", "bpf", "-mcpu=v3", "-std=gnu17", "-O2", "-ffreestanding",
+            "-I/usr/include/x86_64-linux-gnu", "-x", "c"],
 }
 
 
