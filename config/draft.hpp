@@ -1,0 +1,85 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// A configuration being read: the plain Config and, beside it, where each part stood in the text,
+// so that the checks across sections can point at it. Lives only within parse_config().
+#pragma once
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "config/config.hpp"
+#include "config/diagnostic.hpp"
+#include "config/document.hpp"
+
+namespace weir::config {
+
+struct InterfaceSource {
+    Span title;
+    Span device;
+    Span mtu;
+    Span kernel_interface;       // the title when it is the default
+    std::vector<Span> addresses; // parallel to InterfaceConfig::addresses
+    Span gateway_v4;
+    Span gateway_v6;
+    bool device_read = false;
+    bool addresses_refused = false; // some address was refused: do not judge what is missing
+};
+
+struct BackendSource {
+    Span address;
+    Span name;
+};
+
+struct PoolSource {
+    Span title;
+    std::vector<BackendSource> backends; // parallel to PoolConfig::backends
+    bool backends_refused = false;
+    bool health_type_given = false;
+    bool health_refused = false;
+    Span health; // the health table, or the pool's title
+};
+
+struct VipSource {
+    Span title;
+    Span address;
+    Span port;
+    Span protocol;
+    Span forward;
+    Span pool;
+    std::string pool_name;
+    bool pool_found = false;
+    bool address_read = false;
+    bool ports_read = false;
+    bool protocol_read = false;
+    bool forward_read = false;
+
+    [[nodiscard]] bool tuple_read() const { return address_read && ports_read && protocol_read; }
+};
+
+struct Draft {
+    explicit Draft(Diagnostics& collector) : diagnostics(collector) {}
+
+    Config config;
+    std::vector<InterfaceSource> interfaces; // these are parallel to the lists of Config
+    std::vector<PoolSource> pools;
+    std::vector<VipSource> vips;
+    std::vector<Span> snat_addresses;
+    Span snat_ports;
+    Diagnostics& diagnostics;
+};
+
+// One per file of the same name; each reads its tables from the root and checks what can be checked
+// within one table.
+void read_node_engine_api(const Node& root, Draft& draft); // engine_section.cpp
+void read_interfaces(const Node& root, Draft& draft);      // interface_section.cpp
+void read_snat(const Node& root, Draft& draft);            // interface_section.cpp
+void read_pools(const Node& root, Draft& draft);           // pool_section.cpp
+void read_vips(const Node& root, Draft& draft);            // vip_section.cpp
+
+// Checks across tables; each adds what it finds.
+void check_interfaces(Draft& draft); // interface_checks.cpp
+void check_snat(Draft& draft);       // interface_checks.cpp
+void check_pools(Draft& draft);      // pool_checks.cpp: backends, resolves probe ports
+void check_vips(Draft& draft);       // vip_checks.cpp: resolves pools, runs before check_pools
+
+} // namespace weir::config
