@@ -204,6 +204,7 @@ def main() -> int:
     total = Totals()
     for kind, run in (
         ("unit", lambda: run_unit_tests(build, args.name, args.quick)),
+        ("scripts", lambda: run_pytest(build, "scripts", args.name, args.quick)),
         ("headers", lambda: run_pytest(build, "headers", args.name, args.quick)),
         ("end to end", lambda: run_pytest(build, "e2e", args.name, args.quick)),
     ):
