@@ -102,7 +102,7 @@ WEIR_INLINE bool weir_v6_source_is_martian(const struct weir_address* source) {
 }
 
 WEIR_INLINE enum weir_verdict weir_parse_v4(const uint8_t* data, const uint8_t* end,
-                                            struct weir_packet* packet) {
+                                            uint32_t frame_bytes, struct weir_packet* packet) {
     const uint8_t* header = weir_at(data, end, packet->l3_offset, WEIR_V4_BYTES);
     if (!header)
         return WEIR_DROP_TRUNCATED;
@@ -110,7 +110,7 @@ WEIR_INLINE enum weir_verdict weir_parse_v4(const uint8_t* data, const uint8_t* 
     uint16_t total = weir_swap16(weir_load16(header + 2));
     if (header[0] >> 4 != 4 || header_bytes < WEIR_V4_BYTES || total < header_bytes)
         return WEIR_DROP_BAD_IP_HEADER;
-    if ((uint64_t)(end - data) < (uint64_t)packet->l3_offset + total)
+    if (frame_bytes < (uint32_t)packet->l3_offset + total)
         return WEIR_DROP_TRUNCATED;
     if (!weir_v4_checksum_holds(data, end, header, packet->l3_offset))
         return WEIR_DROP_BAD_IP_CHECKSUM;
@@ -176,7 +176,7 @@ WEIR_INLINE enum weir_verdict weir_parse_v6_extensions(const uint8_t* data, cons
 }
 
 WEIR_INLINE enum weir_verdict weir_parse_v6(const uint8_t* data, const uint8_t* end,
-                                            struct weir_packet* packet) {
+                                            uint32_t frame_bytes, struct weir_packet* packet) {
     const uint8_t* header = weir_at(data, end, packet->l3_offset, WEIR_V6_BYTES);
     if (!header)
         return WEIR_DROP_TRUNCATED;
@@ -185,7 +185,7 @@ WEIR_INLINE enum weir_verdict weir_parse_v6(const uint8_t* data, const uint8_t* 
     uint32_t total = WEIR_V6_BYTES + weir_swap16(weir_load16(header + 4));
     if (total > 0xffff)
         return WEIR_DROP_BAD_IP_HEADER;
-    if ((uint64_t)(end - data) < (uint64_t)packet->l3_offset + total)
+    if (frame_bytes < (uint32_t)packet->l3_offset + total)
         return WEIR_DROP_TRUNCATED;
     packet->family = 6;
     packet->l3_length = (uint16_t)total;
@@ -193,10 +193,11 @@ WEIR_INLINE enum weir_verdict weir_parse_v6(const uint8_t* data, const uint8_t* 
     packet->ttl = header[7];
     struct weir_address source = {{weir_load64(header + 8), weir_load64(header + 16)}};
     struct weir_address destination = {{weir_load64(header + 24), weir_load64(header + 32)}};
+    weir_flow_set_v6(&packet->flow, &source, &destination, 0, 0, 0);
     enum weir_verdict verdict = weir_parse_v6_extensions(data, end, packet);
     if (verdict != WEIR_UNDECIDED)
         return verdict;
-    weir_flow_set_v6(&packet->flow, &source, &destination, 0, 0, packet->protocol);
+    packet->flow.word[4] |= weir_flow_ports_word(0, 0, packet->protocol);
     if (weir_v6_source_is_martian(&source))
         weir_note_defect(packet, WEIR_DROP_MARTIAN_SOURCE);
     if (packet->ttl == 0)
@@ -288,9 +289,12 @@ WEIR_INLINE enum weir_verdict weir_parse_nothing(struct weir_packet* packet) {
     return WEIR_UNDECIDED;
 }
 
-/* Fills `packet`. Not IP: WEIR_UNDECIDED with family 0. The whole frame must lie in data..end. */
-WEIR_INLINE enum weir_verdict weir_parse(const uint8_t* data, const uint8_t* end,
-                                         struct weir_packet* packet) {
+/* Fills `packet`. Not IP: WEIR_UNDECIDED with family 0. `frame_bytes` is the length of the frame;
+ * data..end may be only its beginning (an skb whose payload lies in pages), and headers that are
+ * not all there count as truncated. */
+WEIR_INLINE enum weir_verdict weir_parse_beginning(const uint8_t* data, const uint8_t* end,
+                                                   uint32_t frame_bytes,
+                                                   struct weir_packet* packet) {
     packet->family = 0;
     packet->protocol = 0;
     packet->flags = 0;
@@ -305,9 +309,9 @@ WEIR_INLINE enum weir_verdict weir_parse(const uint8_t* data, const uint8_t* end
     if (verdict != WEIR_UNDECIDED)
         return verdict;
     if (packet->ethertype == WEIR_ETHERTYPE_V4)
-        verdict = weir_parse_v4(data, end, packet);
+        verdict = weir_parse_v4(data, end, frame_bytes, packet);
     else if (packet->ethertype == WEIR_ETHERTYPE_V6)
-        verdict = weir_parse_v6(data, end, packet);
+        verdict = weir_parse_v6(data, end, frame_bytes, packet);
     else
         return weir_parse_nothing(packet);
     if (verdict != WEIR_UNDECIDED)
@@ -317,4 +321,10 @@ WEIR_INLINE enum weir_verdict weir_parse(const uint8_t* data, const uint8_t* end
         weir_packet_is_land(packet))
         weir_note_defect(packet, WEIR_DROP_LAND);
     return verdict;
+}
+
+/* The same for a frame that lies whole in data..end. */
+WEIR_INLINE enum weir_verdict weir_parse(const uint8_t* data, const uint8_t* end,
+                                         struct weir_packet* packet) {
+    return weir_parse_beginning(data, end, (uint32_t)(end - data), packet);
 }
