@@ -1,0 +1,343 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// Steering and guard on a real interface, without a dataplane: who answers a client, with the guard
+// and without it.
+#include <gtest/gtest.h>
+
+#include <bpf/bpf.h>
+#include <bpf/libbpf.h>
+#include <linux/if_link.h>
+
+#include <memory>
+#include <optional>
+
+#include "dataplane/forwarding/test_table.hpp"
+#include "xdp/guard.hpp"
+#include "xdp/steering.hpp"
+#include "xdp/test_lab.hpp"
+
+namespace {
+
+using namespace weir::xdp;
+using namespace weir::xdp_test;
+using namespace weir::forwarding_test;
+
+constexpr const char* kVip = "198.51.100.10";
+constexpr const char* kVip6 = "2001:db8:1::10";
+constexpr const char* kNode = "192.0.2.2";
+constexpr uint8_t kTcp = 6, kUdp = 17;
+
+TestTable served_table() {
+    TestTable table;
+    for (const char* vip : {kVip, kVip6}) {
+        table.address(vip, WEIR_MATCH_VIP_ADDRESS);
+        table.serve(vip, kTcp, 80, 0);
+        table.serve(vip, kUdp, 53, 1);
+    }
+    table.address(kNode, WEIR_MATCH_LOCAL);
+    table.ranges(kNode, kTcp, {TestTable::range(40000, 59999, WEIR_MATCH_SNAT, 0)});
+    return table;
+}
+
+MatchTableView view_of(const TestTable& table) {
+    return {table.header(), table.range_rows(), table.rows()};
+}
+
+// As the AF_XDP driver does it: load the file, attach its only program if there is none.
+class AttachedObject {
+public:
+    explicit AttachedObject(unsigned ifindex) : ifindex_(static_cast<int>(ifindex)) {
+        object_ = bpf_object__open_file(WEIR_STEER_OBJECT, nullptr);
+        if (!object_ || bpf_object__load(object_) != 0)
+            return;
+        bpf_program* program = bpf_object__next_program(object_, nullptr);
+        only_one_ = program && !bpf_object__next_program(object_, program) &&
+                    bpf_program__type(program) == BPF_PROG_TYPE_XDP;
+        has_xsks_map_ = bpf_object__find_map_by_name(object_, "xsks_map") != nullptr;
+        error_ = bpf_xdp_attach(ifindex_, bpf_program__fd(program), XDP_FLAGS_UPDATE_IF_NOEXIST,
+                                nullptr);
+    }
+    AttachedObject(const AttachedObject&) = delete;
+    AttachedObject& operator=(const AttachedObject&) = delete;
+    ~AttachedObject() { bpf_object__close(object_); }
+
+    bool fits_the_driver() const { return only_one_ && has_xsks_map_; }
+    int error() const { return error_; }
+
+private:
+    int ifindex_;
+    bpf_object* object_ = nullptr;
+    bool only_one_ = false, has_xsks_map_ = false;
+    int error_ = -1;
+};
+
+class GuardInNamespace : public testing::Test {
+protected:
+    void SetUp() override {
+        if (std::string why = missing_permission(); !why.empty())
+            GTEST_SKIP() << why;
+        lab_ = std::make_unique<Lab>();
+    }
+    Guard attached_guard(const TestTable& table) {
+        auto guard = Guard::load(lab_->ifindex());
+        EXPECT_TRUE(guard) << (guard ? "" : guard.error().sentence);
+        auto published = guard->publish(view_of(table), 1);
+        EXPECT_TRUE(published) << (published ? "" : published.error().sentence);
+        auto attached = guard->attach();
+        EXPECT_TRUE(attached) << (attached ? "" : attached.error().sentence);
+        return std::move(*guard);
+    }
+    std::unique_ptr<Lab> lab_;
+};
+
+TEST_F(GuardInNamespace, WithoutItTheKernelResetsClientsOfTheVip) {
+    for (const char* vip : {kVip, kVip6}) {
+        Attempt tcp = lab_->connect(vip, 80, SOCK_STREAM);
+        EXPECT_TRUE(eventually([&] { return tcp.refused(); })) << vip;
+        Attempt udp = lab_->connect(vip, 53, SOCK_DGRAM);
+        udp.send("query");
+        EXPECT_TRUE(eventually([&] { return udp.refused(); })) << vip;
+    }
+}
+
+TEST_F(GuardInNamespace, WithItNobodyAnswersForTheVip) {
+    Guard guard = attached_guard(served_table());
+    uint64_t dropped = 0;
+    for (const char* vip : {kVip, kVip6}) {
+        Attempt tcp = lab_->connect(vip, 80, SOCK_STREAM);
+        Attempt udp = lab_->connect(vip, 53, SOCK_DGRAM);
+        udp.send("query");
+        dropped += 2;
+        // Once the guard has dropped both, the kernel has seen neither: an answer cannot follow.
+        ASSERT_TRUE(eventually([&] { return guard.counters()->dropped_vip >= dropped; })) << vip;
+        EXPECT_EQ(tcp.error(), 0) << vip;
+        EXPECT_EQ(udp.error(), 0) << vip;
+    }
+}
+
+TEST_F(GuardInNamespace, PortsThatAreNotServedStayTheKernels) {
+    Guard guard = attached_guard(served_table());
+    for (const char* address : {kVip, kVip6, kNode}) {
+        Attempt tcp = lab_->connect(address, 81, SOCK_STREAM);
+        EXPECT_TRUE(eventually([&] { return tcp.refused(); })) << address;
+    }
+    EXPECT_EQ(guard.counters()->dropped_vip, 0u);
+    EXPECT_GE(guard.counters()->passed, 3u);
+}
+
+TEST_F(GuardInNamespace, SnatPortsAreDropped) {
+    Guard guard = attached_guard(served_table());
+    Attempt inside = lab_->connect(kNode, 40000, SOCK_STREAM);
+    ASSERT_TRUE(eventually([&] { return guard.counters()->dropped_snat >= 1; }));
+    EXPECT_EQ(inside.error(), 0);
+    Attempt outside = lab_->connect(kNode, 39999, SOCK_STREAM);
+    EXPECT_TRUE(eventually([&] { return outside.refused(); }));
+}
+
+TEST_F(GuardInNamespace, RepliesOfNatBackendsAreNotForwardedUntranslated) {
+    // The client plays a backend whose reply goes to some other client, through this node.
+    TestTable table = served_table();
+    table.backend("192.0.2.1", kUdp, 8053);
+    Guard guard = attached_guard(table);
+    lab_->client_ip("route add 203.0.113.0/24 via 192.0.2.2");
+    lab_->in_client([] {
+        Descriptor backend(socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+        sockaddr_in self{
+            .sin_family = AF_INET, .sin_port = htons(8053), .sin_addr = {}, .sin_zero = {}};
+        sockaddr_in to{
+            .sin_family = AF_INET, .sin_port = htons(5353), .sin_addr = {}, .sin_zero = {}};
+        inet_pton(AF_INET, "203.0.113.9", &to.sin_addr);
+        ASSERT_EQ(bind(backend.get(), reinterpret_cast<sockaddr*>(&self), sizeof(self)), 0);
+        ASSERT_EQ(sendto(backend.get(), "x", 1, 0, reinterpret_cast<sockaddr*>(&to), sizeof(to)),
+                  1);
+        inet_pton(AF_INET, kNode, &to.sin_addr); // what answers a probe goes to the node itself
+        ASSERT_EQ(sendto(backend.get(), "x", 1, 0, reinterpret_cast<sockaddr*>(&to), sizeof(to)),
+                  1);
+    });
+    ASSERT_TRUE(eventually([&] { return guard.counters()->dropped_backend >= 1; }));
+    ASSERT_TRUE(eventually([&] { return guard.counters()->passed >= 1; }));
+    EXPECT_EQ(guard.counters()->dropped_backend, 1u);
+}
+
+TEST_F(GuardInNamespace, VlanTagsDoNotHideAPacket) {
+    // The kernel takes the outer tag out of the frame before the guard sees it, the inner one not.
+    Guard guard = attached_guard(served_table());
+    PacketPlan plan;
+    plan.destination = kVip;
+    plan.vlan_tci = 7;
+    const Bytes tagged = build(plan);
+    Bytes twice = tagged;
+    const uint8_t outer[] = {0x88, 0xa8, 0, 9};
+    twice.insert(twice.begin() + 12, std::begin(outer), std::end(outer));
+    lab_->send_frame(tagged);
+    lab_->send_frame(twice);
+    EXPECT_TRUE(eventually([&] { return guard.counters()->dropped_vip >= 2; }));
+}
+
+TEST_F(GuardInNamespace, HeadersOutsideTheLinearPartAreFound) {
+    lab_->ip("link set b0 mtu 9000");
+    lab_->client_ip("link set c0 mtu 9000");
+    Guard guard = attached_guard(served_table());
+    PacketPlan plan;
+    plan.payload.resize(6000);
+    plan.destination = kVip;
+    lab_->send_frame(build(plan), 14);
+    plan.source = "2001:db8::1";
+    plan.destination = kVip6;
+    plan.v6_extensions = {{60, Bytes(2047)}};
+    plan.v6_extensions[0].body[0] = 255;
+    lab_->send_frame(build(plan), 14);
+    EXPECT_TRUE(eventually([&] { return guard.counters()->dropped_vip >= 2; }));
+    plan.v6_extensions.assign(5, {60, Bytes(7)});
+    lab_->send_frame(build(plan), 14);
+    EXPECT_TRUE(eventually([&] { return guard.counters()->dropped_unreadable >= 1; }));
+}
+
+TEST_F(GuardInNamespace, ANewGuardTakesTheOldOnesPlaceOnlyWithATable) {
+    Guard old = attached_guard(served_table());
+    auto fresh = Guard::load(lab_->ifindex());
+    ASSERT_TRUE(fresh) << fresh.error().sentence;
+    auto too_early = fresh->attach();
+    ASSERT_FALSE(too_early);
+    EXPECT_NE(too_early.error().sentence.find("publish one before"), std::string::npos);
+    EXPECT_TRUE(*old.attached());
+
+    ASSERT_TRUE(fresh->publish(view_of(served_table()), 7));
+    ASSERT_TRUE(fresh->attach());
+    ASSERT_TRUE(fresh->attach()) << "attaching again changes nothing";
+    EXPECT_TRUE(*fresh->attached());
+    EXPECT_FALSE(*old.attached());
+    EXPECT_EQ(*fresh->generation(), 7u);
+
+    Attempt tcp = lab_->connect(kVip, 80, SOCK_STREAM);
+    ASSERT_TRUE(eventually([&] { return fresh->counters()->dropped_vip >= 1; }));
+    EXPECT_EQ(old.counters()->dropped_vip, 0u);
+    EXPECT_EQ(tcp.error(), 0);
+}
+
+TEST_F(GuardInNamespace, StaysWhenControlEndsAndGoesWhenAsked) {
+    { Guard guard = attached_guard(served_table()); }
+    Attempt guarded = lab_->connect(kVip, 80, SOCK_STREAM);
+    ASSERT_TRUE(Guard::detach(lab_->ifindex()));
+    ASSERT_TRUE(Guard::detach(lab_->ifindex())) << "detaching nothing is fine";
+    // The retransmitted SYN meets no guard; that the first one did shows in the same attempt
+    // having had no answer until now.
+    EXPECT_EQ(guarded.error(), 0);
+    Attempt tcp = lab_->connect(kVip, 80, SOCK_STREAM);
+    EXPECT_TRUE(eventually([&] { return tcp.refused(); }));
+}
+
+TEST_F(GuardInNamespace, PublishingMovesWhatIsDropped) {
+    Guard guard = attached_guard(served_table());
+    TestTable other;
+    other.address(kVip, WEIR_MATCH_VIP_ADDRESS);
+    other.serve(kVip, kTcp, 81, 0);
+    for (uint64_t generation = 2; generation < 6; generation++) {
+        const bool odd = generation % 2;
+        ASSERT_TRUE(guard.publish(view_of(odd ? served_table() : other), generation));
+        const uint64_t before = guard.counters()->dropped_vip;
+        Attempt dropped = lab_->connect(kVip, odd ? 80 : 81, SOCK_STREAM);
+        Attempt answered = lab_->connect(kVip, odd ? 81 : 80, SOCK_STREAM);
+        ASSERT_TRUE(eventually([&] { return answered.refused(); })) << generation;
+        ASSERT_TRUE(eventually([&] { return guard.counters()->dropped_vip > before; }));
+        EXPECT_EQ(dropped.error(), 0) << generation;
+    }
+}
+
+TEST_F(GuardInNamespace, RefusesATableThatDoesNotFit) {
+    Guard guard = attached_guard(served_table());
+    TestTable table = served_table();
+    MatchTableView view = view_of(table);
+    EXPECT_FALSE(guard.publish(view, 0));
+    view.header.mask = 6;
+    EXPECT_FALSE(guard.publish(view, 2));
+    view = view_of(table);
+    view.ranges = {};
+    EXPECT_FALSE(guard.publish(view, 2));
+    EXPECT_EQ(*guard.generation(), 1u) << "a refused table changes nothing";
+}
+
+TEST_F(GuardInNamespace, SteeringWithoutASocketLeavesPacketsToTheGuard) {
+    AttachedObject object(lab_->ifindex());
+    ASSERT_TRUE(object.fits_the_driver());
+    ASSERT_EQ(object.error(), 0);
+    Steering steering(lab_->ifindex());
+    ASSERT_EQ(*steering.find(), SteeringProgram::kChanged);
+    ASSERT_EQ(*steering.find(), SteeringProgram::kKnown);
+    EXPECT_EQ(*steering.generation(), 0u);
+
+    // Before anything is published everything is the kernel's.
+    Attempt unpublished = lab_->connect(kVip, 80, SOCK_STREAM);
+    EXPECT_TRUE(eventually([&] { return unpublished.refused(); }));
+    EXPECT_GE(steering.counters()->unpublished, 1u);
+
+    const TestTable table = served_table();
+    ASSERT_TRUE(steering.publish(view_of(table), 3));
+    EXPECT_EQ(*steering.generation(), 3u);
+    Attempt unguarded = lab_->connect(kVip, 80, SOCK_STREAM);
+    EXPECT_TRUE(eventually([&] { return unguarded.refused(); }));
+    EXPECT_EQ(steering.counters()->no_socket, 1u);
+
+    Guard guard = attached_guard(table);
+    for (const char* vip : {kVip, kVip6}) {
+        Attempt guarded = lab_->connect(vip, 80, SOCK_STREAM);
+        ASSERT_TRUE(eventually([&] { return guard.counters()->dropped_vip >= 1; })) << vip;
+        EXPECT_EQ(guarded.error(), 0) << vip;
+        Attempt not_served = lab_->connect(vip, 81, SOCK_STREAM);
+        EXPECT_TRUE(eventually([&] { return not_served.refused(); })) << vip;
+    }
+    auto counters = steering.counters();
+    EXPECT_GE(counters->no_socket, 3u);
+    EXPECT_GE(counters->passed, 2u);
+    EXPECT_EQ(counters->to_socket, 0u);
+}
+
+TEST_F(GuardInNamespace, SteeringFollowsARestartedDriver) {
+    Steering steering(lab_->ifindex());
+    EXPECT_EQ(*steering.find(), SteeringProgram::kAbsent);
+    EXPECT_FALSE(steering.publish(view_of(served_table()), 1));
+    EXPECT_FALSE(*steering.detach());
+    {
+        AttachedObject object(lab_->ifindex());
+        ASSERT_EQ(object.error(), 0);
+        ASSERT_TRUE(steering.publish(view_of(served_table()), 1));
+    }
+    // The driver died: its program stays, and a new driver cannot attach beside it.
+    EXPECT_EQ(*steering.find(), SteeringProgram::kKnown);
+    {
+        AttachedObject refused(lab_->ifindex());
+        EXPECT_EQ(refused.error(), -EBUSY);
+    }
+    EXPECT_TRUE(*steering.detach());
+    AttachedObject restarted(lab_->ifindex());
+    ASSERT_EQ(restarted.error(), 0);
+    EXPECT_EQ(*steering.find(), SteeringProgram::kChanged);
+    EXPECT_EQ(*steering.generation(), 0u);
+    ASSERT_TRUE(steering.publish(view_of(served_table()), 2));
+}
+
+TEST_F(GuardInNamespace, SteeringKeepsItsHandsOffForeignPrograms) {
+    bpf_insn pass[2] = {};
+    pass[0] = {
+        .code = BPF_ALU64 | BPF_MOV | BPF_K, .dst_reg = 0, .src_reg = 0, .off = 0, .imm = XDP_PASS};
+    pass[1].code = BPF_JMP | BPF_EXIT;
+    Descriptor foreign(bpf_prog_load(BPF_PROG_TYPE_XDP, "somebody", "GPL", pass, 2, nullptr));
+    ASSERT_TRUE(foreign);
+    ASSERT_EQ(bpf_xdp_attach(static_cast<int>(lab_->ifindex()), foreign.get(), 0, nullptr), 0);
+    Steering steering(lab_->ifindex());
+    for (const auto& answer : {steering.find().error(), steering.detach().error(),
+                               steering.publish(view_of(served_table()), 1).error()})
+        EXPECT_NE(answer.sentence.find("'somebody' on b0 is not this version of Weir's"),
+                  std::string::npos)
+            << answer.sentence;
+}
+
+TEST_F(GuardInNamespace, AnInterfaceThatIsGoneIsSaidSo) {
+    Guard guard = attached_guard(served_table());
+    lab_->ip("link del b0");
+    auto attached = guard.attach();
+    ASSERT_FALSE(attached);
+    EXPECT_NE(attached.error().sentence.find("the interface is gone"), std::string::npos)
+        << attached.error().sentence;
+}
+
+} // namespace

@@ -1,0 +1,41 @@
+// SPDX-License-Identifier: BSD-3-Clause
+/* What the BPF programs and control agree on beside the L0 rows: the maps' names, the publication
+ * state and the counters. Control writes the state and reads the counters; the programs do the
+ * reverse. Included by *.bpf.c and by xdp/ C++. */
+#pragma once
+
+#include "dataplane/forwarding/rows.h"
+
+/* Two match blocks: control fills the one that is not active, then writes the state, so a packet
+ * never meets half a table. `generation` 0: nothing has been published yet. */
+#define WEIR_MATCH_BLOCKS 2u
+
+struct weir_steer_state {
+    uint32_t active; /* which block the programs read, below WEIR_MATCH_BLOCKS */
+    uint32_t reserved;
+    uint64_t generation;
+};
+WEIR_STATIC_ASSERT(sizeof(struct weir_steer_state) == 16, "publication state layout");
+
+#define WEIR_XSKS_MAP_SIZE 64u /* NIC queues that can have a socket */
+
+/* Entries of the per-CPU array steer_counts, packets. */
+enum weir_steer_count {
+    WEIR_STEER_TO_SOCKET, /* ours, given to the dataplane */
+    WEIR_STEER_NO_SOCKET, /* ours, but its queue has no socket: to the kernel, where the guard is */
+    WEIR_STEER_PASSED,    /* the kernel's */
+    WEIR_STEER_UNPARSED,  /* does not parse: to the kernel, which counts it */
+    WEIR_STEER_UNPUBLISHED, /* came before control had published a table: to the kernel */
+    WEIR_STEER_COUNTS,
+};
+
+/* Entries of the per-CPU array guard_counts, packets. */
+enum weir_guard_count {
+    WEIR_GUARD_DROPPED_VIP,        /* to a served port, or a later fragment to a VIP */
+    WEIR_GUARD_DROPPED_SNAT,       /* to a port of a SNAT range */
+    WEIR_GUARD_DROPPED_BACKEND,    /* a `nat` backend's reply, which would go out untranslated */
+    WEIR_GUARD_DROPPED_UNREADABLE, /* to a VIP behind extension headers that cannot be followed */
+    WEIR_GUARD_PASSED,
+    WEIR_GUARD_UNPUBLISHED, /* passed: control had not published a table */
+    WEIR_GUARD_COUNTS,
+};
