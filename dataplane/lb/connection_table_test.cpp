@@ -57,7 +57,10 @@ struct ReplyKey {
     std::uint8_t snat_address;
     std::uint16_t snat_port;
     std::uint32_t backend;
-    auto operator<=>(const ReplyKey&) const = default;
+    bool operator<(const ReplyKey& other) const {
+        return std::tie(snat_address, snat_port, backend) <
+               std::tie(other.snat_address, other.snat_port, other.backend);
+    }
 
     std::uint32_t hash() const {
         return index_hash(mix(snat_port | std::uint64_t{snat_address} << 16 |

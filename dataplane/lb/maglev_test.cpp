@@ -73,6 +73,7 @@ TEST(Maglev, TheOrderOfTheListDoesNotMatter) {
         std::iota(order.begin(), order.end(), std::uint16_t{0});
         std::shuffle(order.begin(), order.end(), random);
         std::vector<MaglevBackend> shuffled;
+        shuffled.reserve(order.size());
         for (const auto index : order)
             shuffled.push_back(pool[index]);
         const Table reordered = build(shuffled);
