@@ -21,9 +21,13 @@ struct rte_ring;
 
 namespace weir::dpdk {
 
+// Receive queues one worker serves at most; a device with more queues than workers gives some of
+// them several, so that no queue of it is without a worker.
+inline constexpr std::uint32_t kMaxWorkerPorts = 4 * WEIR_MAX_INTERFACES;
+
 struct WorkerPort {
     std::uint16_t dpdk_port = 0;
-    std::uint16_t queue = 0;        // the worker's own queue pair
+    std::uint16_t queue = 0;        // a queue pair that only this worker uses
     std::uint8_t interface_row = 0; // of ForwardingState and of the port counters
     bool bypassed = false;          // the kernel sees it only through a TAP: punt to the rings
     bool spread_controlled = false; // RSS puts a connection's packets on the worker that owns it
@@ -33,8 +37,11 @@ struct WorkerContext {
     std::uint32_t id = 0; // worker index; also its counters block and its QSBR thread id
     std::uint32_t workers = 1;
     std::uint32_t core = 0; // for the counters
+    // Receive from ports[0 .. port_count). Transmit to an interface through ports[interface row];
+    // entries from interface_count on are further queues to receive from.
+    std::uint32_t interface_count = 0;
     std::uint32_t port_count = 0;
-    std::array<WorkerPort, WEIR_MAX_INTERFACES> ports{};
+    std::array<WorkerPort, kMaxWorkerPorts> ports{};
 
     rte_mempool* pool = nullptr; // shared by all workers and the kernel path, with per-core caches
 
