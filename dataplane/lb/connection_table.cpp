@@ -26,6 +26,8 @@ void store_changing(HotRow& row, const HotRow& changed) {
     store_release(words_of(row) + 3, std::bit_cast<HotWords>(changed)[3]);
 }
 
+constexpr std::uint32_t kVipLimit = 1u << 16; // rows hold 16 bits
+
 struct Layout {
     std::uint32_t vip_line;
     std::uint32_t hot_line;
@@ -77,6 +79,17 @@ TableHeader header_of(const TableGeometry& geometry) {
 
 } // namespace
 
+bool table_header_fits(const TableHeader& header, std::size_t bytes) {
+    const TableGeometry geometry = {header.capacity, header.vips, header.worker, header.workers,
+                                    header.probation_limit};
+    if (geometry.capacity == 0 || geometry.vips == 0 || geometry.vips > kVipLimit ||
+        bytes < ConnectionTable::bytes_needed(geometry))
+        return false;
+    TableHeader expected = header_of(geometry);
+    expected.magic = header.magic;
+    return std::memcmp(&header, &expected, offsetof(TableHeader, entries)) == 0;
+}
+
 std::size_t ConnectionTable::bytes_needed(const TableGeometry& geometry) {
     return layout_of(geometry).total_lines * 64;
 }
@@ -98,7 +111,7 @@ void ConnectionTable::attach(std::span<std::byte> memory) {
 
 ConnectionTable ConnectionTable::format(std::span<std::byte> memory,
                                         const TableGeometry& geometry) {
-    assert(geometry.capacity > 0 && geometry.vips > 0 && geometry.vips <= 0x10000);
+    assert(geometry.capacity > 0 && geometry.vips > 0 && geometry.vips <= kVipLimit);
     assert(memory.size() >= bytes_needed(geometry));
     assert(reinterpret_cast<std::uintptr_t>(memory.data()) % 64 == 0);
     TableHeader header = header_of(geometry);

@@ -60,6 +60,9 @@ struct alignas(64) TableHeader {
 };
 static_assert(sizeof(TableHeader) == 128);
 
+// Whether `header` describes a table of this layout that fits `bytes` bytes.
+bool table_header_fits(const TableHeader& header, std::size_t bytes);
+
 struct alignas(16) VipUse {
     std::uint32_t entries; // of the VIP, those on probation included
     std::uint32_t probation_entries;
