@@ -67,11 +67,11 @@ Node convert(const toml::value& value, const SourceNode* at, Span key, Span encl
                 found = it != at->members.end() ? it->second.get() : nullptr;
             }
             const Span span = found != nullptr ? found->key : node.value;
-            node.members.emplace_back(name, convert(member, found, span, node.value));
+            node.members.push_back({name, convert(member, found, span, node.value)});
         }
         std::sort(node.members.begin(), node.members.end(), [](const auto& a, const auto& b) {
-            return std::pair(a.second.key.begin, std::string_view(a.first)) <
-                   std::pair(b.second.key.begin, std::string_view(b.first));
+            return std::pair(a.node.key.begin, std::string_view(a.name)) <
+                   std::pair(b.node.key.begin, std::string_view(b.name));
         });
         break;
     default:
@@ -122,6 +122,20 @@ std::optional<SyntaxError> check_characters(std::string_view text) {
                 {at, at + 1}, "this byte is not UTF-8", "save the file in UTF-8 encoding"};
         }
         at += length;
+    }
+    return std::nullopt;
+}
+
+// toml11 multiplies a binary number without looking at the limit. A port or a count has no use for
+// one that long.
+std::optional<SyntaxError> check_binary_numbers(std::string_view text) {
+    constexpr std::size_t kMostDigits = 62;
+    for (std::size_t at = text.find("0b"); at != std::string_view::npos;
+         at = text.find("0b", at + 2)) {
+        const std::size_t end = std::min(text.find_first_not_of("01_", at + 2), text.size());
+        if (end - at - 2 > kMostDigits) {
+            return SyntaxError{{at, end}, "this binary number is too long", "write it in decimal"};
+        }
     }
     return std::nullopt;
 }
@@ -263,8 +277,8 @@ std::string_view to_string(Kind kind) {
 
 const Node* Node::find(std::string_view name) const {
     const auto found = std::find_if(members.begin(), members.end(),
-                                    [&](const auto& member) { return member.first == name; });
-    return found != members.end() ? &found->second : nullptr;
+                                    [&](const auto& member) { return member.name == name; });
+    return found != members.end() ? &found->node : nullptr;
 }
 
 std::variant<Node, SyntaxError> parse_document(const SourceText& source) {
@@ -273,6 +287,9 @@ std::variant<Node, SyntaxError> parse_document(const SourceText& source) {
         return SyntaxError{{0, 0}, "the file is larger than 16 MiB", "no configuration needs that"};
     }
     if (auto error = check_characters(text)) {
+        return *error;
+    }
+    if (auto error = check_binary_numbers(text)) {
         return *error;
     }
     if (const TooDeep deep = find_excessive_nesting(text); deep.found) {

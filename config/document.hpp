@@ -17,16 +17,23 @@ enum class Kind : std::uint8_t { kString, kInteger, kFloat, kBoolean, kDate, kAr
 
 std::string_view to_string(Kind kind); // "a string", "a table", ...
 
+struct Member;
+
 struct Node {
     Kind kind = Kind::kTable;
     Span key;
     Span value;
-    std::string text;         // kString
-    std::int64_t integer = 0; // kInteger; out of range saturates, the digits are in the source
-    std::vector<Node> items;  // kArray
-    std::vector<std::pair<std::string, Node>> members; // kTable, in the order of the file
+    std::string text;            // kString
+    std::int64_t integer = 0;    // kInteger; out of range saturates, the digits are in the source
+    std::vector<Node> items;     // kArray
+    std::vector<Member> members; // kTable, in the order of the file
 
     [[nodiscard]] const Node* find(std::string_view name) const;
+};
+
+struct Member {
+    std::string name;
+    Node node;
 };
 
 struct SyntaxError {
