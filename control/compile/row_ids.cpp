@@ -1,0 +1,135 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "control/compile/row_ids.hpp"
+
+#include <string>
+#include <tuple>
+
+#include "control/compile/identity.hpp"
+
+namespace weir::control {
+namespace {
+
+std::uint8_t forward_row(config::ForwardMode mode) {
+    switch (mode) {
+    case config::ForwardMode::kNat:
+        return WEIR_FORWARD_NAT;
+    case config::ForwardMode::kFullNat:
+        return WEIR_FORWARD_FULL_NAT;
+    default:
+        return WEIR_FORWARD_DSR_L2;
+    }
+}
+
+using VipKey = std::tuple<std::uint64_t, std::uint64_t, std::uint64_t, std::uint8_t, std::uint8_t>;
+
+VipKey key_of(const weir_vip_row& row) {
+    return {row.identity, row.address.word[0], row.address.word[1], row.protocol, row.forward};
+}
+
+weir_vip_row fresh_vip(const config::VipConfig& vip) {
+    weir_vip_row row{};
+    row.identity = name_identity(vip.name);
+    row.address = to_weir(vip.address);
+    row.family = family_of(vip.address);
+    row.protocol = static_cast<std::uint8_t>(vip.protocol);
+    row.forward = forward_row(vip.forward);
+    return row;
+}
+
+weir_backend_row fresh_backend(const config::PoolConfig& pool, const net::Endpoint& endpoint) {
+    weir_backend_row row{};
+    row.identity = backend_identity(pool.name, endpoint);
+    row.address = to_weir(endpoint.address);
+    row.port = weir_swap16(endpoint.port.value_or(0));
+    row.family = family_of(endpoint.address);
+    return row;
+}
+
+// Hands out free rows, lowest first, then new ones.
+template <class Row, class IsFree> class FreeRows {
+public:
+    FreeRows(std::vector<Row>& rows, IsFree is_free) : rows_(rows), is_free_(is_free) {}
+
+    std::uint32_t take(const Row& row) {
+        while (next_ < rows_.size() && !is_free_(rows_[next_]))
+            next_++;
+        if (next_ == rows_.size())
+            rows_.push_back(row);
+        else
+            rows_[next_] = row;
+        return static_cast<std::uint32_t>(next_++);
+    }
+
+private:
+    std::vector<Row>& rows_;
+    IsFree is_free_;
+    std::size_t next_ = 0;
+};
+
+} // namespace
+
+Expected<VipRows> assign_vips(const config::Config& config, const History& history,
+                              const Forget& forget) {
+    VipRows result;
+    result.rows = history.vips;
+    std::map<VipKey, std::uint32_t> known;
+    for (std::uint32_t id = 0; id < result.rows.size(); id++) {
+        if (forget.vips.contains(id))
+            result.rows[id] = {};
+        weir_vip_row& row = result.rows[id];
+        row.flags &= static_cast<std::uint8_t>(~WEIR_VIP_SERVED);
+        row.pool = WEIR_NO_ROW;
+        if (row.identity != 0)
+            known.emplace(key_of(row), id);
+    }
+    FreeRows free_rows(result.rows, [](const weir_vip_row& row) { return row.identity == 0; });
+    for (const config::VipConfig& vip : config.vips) {
+        const weir_vip_row fresh = fresh_vip(vip);
+        const auto found = known.find(key_of(fresh));
+        result.ids.push_back(found != known.end() ? found->second : free_rows.take(fresh));
+    }
+    if (result.rows.size() > WEIR_MAX_VIPS)
+        return Error{"there are " + std::to_string(result.rows.size()) +
+                     " VIPs, counting removed ones whose connections have not ended; at most " +
+                     std::to_string(WEIR_MAX_VIPS) + " are possible"};
+    return result;
+}
+
+Expected<BackendRows> assign_backends(const config::Config& config, const History& history,
+                                      const Forget& forget) {
+    BackendRows result;
+    result.rows = history.backends;
+    std::map<std::uint64_t, std::uint32_t> known;
+    for (std::uint32_t id = 0; id < result.rows.size(); id++) {
+        weir_backend_row& row = result.rows[id];
+        if (forget.backends.contains(id))
+            row = {};
+        if (row.state != WEIR_BACKEND_FREE)
+            known.emplace(row.identity, id);
+    }
+    std::vector<bool> named(result.rows.size());
+    const auto is_free = [](const weir_backend_row& row) { return row.state == WEIR_BACKEND_FREE; };
+    FreeRows free_rows(result.rows, is_free);
+    for (const config::PoolConfig& pool : config.pools) {
+        std::vector<std::uint32_t>& ids = result.ids.emplace_back();
+        for (const config::BackendConfig& backend : pool.backends) {
+            weir_backend_row fresh = fresh_backend(pool, backend.address);
+            fresh.state = WEIR_BACKEND_DRAINING; // taken; the compiler says what it really is
+            const auto found = known.find(fresh.identity);
+            ids.push_back(found != known.end() ? found->second : free_rows.take(fresh));
+            if (found != known.end())
+                named[found->second] = true;
+        }
+    }
+    for (std::uint32_t id = 0; id < named.size(); id++)
+        if (!named[id] && history.backends[id].state != WEIR_BACKEND_FREE &&
+            !forget.backends.contains(id))
+            result.leaving.push_back(id);
+    if (result.rows.size() > WEIR_MAX_BACKENDS)
+        return Error{"there are " + std::to_string(result.rows.size()) +
+                     " backends, counting removed ones whose connections have not ended; at most " +
+                     std::to_string(WEIR_MAX_BACKENDS) + " are possible"};
+    return result;
+}
+
+} // namespace weir::control

@@ -1,0 +1,33 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// Gives VIPs and backends the row ids that connections know them by. An id stays with its owner
+// for as long as the owner exists, and goes to nobody else until it is forgotten. Pure; called by
+// the compiler.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "config/expected.hpp"
+#include "control/compile/inputs.hpp"
+
+namespace weir::control {
+
+struct VipRows {
+    std::vector<weir_vip_row> rows; // SERVED cleared in all; those of `ids` are still to be filled
+    std::vector<std::uint32_t> ids; // by index into Config::vips
+};
+
+// A VIP keeps its id while name, address, protocol and forwarding mode stay: a connection recorded
+// under the id would mean something else otherwise.
+Expected<VipRows> assign_vips(const config::Config& config, const History& history,
+                              const Forget& forget);
+
+struct BackendRows {
+    std::vector<weir_backend_row> rows;
+    std::vector<std::vector<std::uint32_t>> ids; // by indices of pool and backend
+    std::vector<std::uint32_t> leaving;          // rows that the configuration no longer names
+};
+Expected<BackendRows> assign_backends(const config::Config& config, const History& history,
+                                      const Forget& forget);
+
+} // namespace weir::control
