@@ -95,6 +95,16 @@ inline bool matches_forward(const HotRow& row, const ForwardKey& key) {
             ((words[2] & kPortsAndVipMask) ^ key.ports_and_vip)) == 0;
 }
 
+// The fields of the fourth word that packets change, in whole-word arithmetic: writing a bit field
+// and reading the word back would stall the store buffer on every packet.
+inline constexpr std::uint64_t kChangingMask =
+    std::uint64_t{0xfff} << 20 | std::uint64_t{0xf} << 40 | std::uint64_t{0xffff} << 48;
+inline std::uint64_t changing_bits(std::uint8_t state, std::uint16_t last_hop,
+                                   std::uint16_t last_seen_s) {
+    return (std::uint64_t{last_hop} & kNoLastHop) << 20 | (std::uint64_t{state} & 0xf) << 40 |
+           std::uint64_t{last_seen_s} << 48;
+}
+
 // Over everything that identifies the connection and never changes while it lives. Not keyed: it
 // finds torn and damaged rows, not forged ones.
 inline std::uint32_t row_check(const HotRow& row, std::uint32_t forward_hash,

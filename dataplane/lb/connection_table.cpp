@@ -191,6 +191,10 @@ void ConnectionTable::rebuild() {
 EntryIndex ConnectionTable::take_free() {
     const EntryIndex entry = free_;
     free_ = static_cast<EntryIndex>(hot_[entry].client.word[0]);
+    if (free_ != kNoEntry) {
+        __builtin_prefetch(&hot_[free_], 1);
+        __builtin_prefetch(&cold_[free_], 1);
+    }
     return entry;
 }
 
@@ -322,19 +326,6 @@ void ConnectionTable::promote(EntryIndex entry, std::uint16_t now_s) {
         return;
     unlink_probation(entry);
     confirm(entry, now_s);
-}
-
-void ConnectionTable::update(EntryIndex entry, std::uint8_t state, std::uint16_t last_hop,
-                             std::uint16_t now_s) {
-    assert(state != kRowFree && hot_[entry].state != kRowFree);
-    HotRow& row = hot_[entry];
-    HotRow changed = row;
-    changed.state = state & 0xf;
-    changed.last_hop = last_hop & kNoLastHop;
-    changed.last_seen_s = now_s;
-    const std::uint64_t word = std::bit_cast<HotWords>(changed)[3];
-    if (word != std::bit_cast<HotWords>(row)[3])
-        store_release(words_of(row) + 3, word);
 }
 
 void ConnectionTable::erase(EntryIndex entry) {

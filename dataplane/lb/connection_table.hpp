@@ -139,7 +139,8 @@ public:
     }
 
     // `matches_reply(const HotRow&)` compares what a packet from a backend shows with the row:
-    // full-nat: snat_address, snat_port and backend; nat: client, client_port and backend.
+    // full-nat: snat_address, snat_port and backend; nat: client, client_port and backend. It must
+    // hold for one connection at most, which insert()'s same_reply sees to.
     template <class MatchesReply>
     EntryIndex find_reply(std::uint32_t hash, MatchesReply matches_reply) const {
         return index_.find(hash, [&](EntryIndex entry) {
@@ -150,8 +151,7 @@ public:
     template <class MatchesReply>
     EntryIndex find_reply(std::uint32_t hash, MatchesReply matches_reply, EntryIndex hint) const {
         if (hint < ConnectionIndex::kUndecided && hot_[hint].state != kRowFree &&
-            (hot_[hint].flags & kRowReplyIndexed) != 0 && cold_[hint].reply_hash == hash &&
-            matches_reply(hot_[hint]))
+            (hot_[hint].flags & kRowReplyIndexed) != 0 && matches_reply(hot_[hint]))
             return hint;
         return find_reply(hash, matches_reply);
     }
@@ -173,7 +173,13 @@ public:
 
     // A packet of the connection has passed. Writes nothing when nothing changes, so a busy
     // connection dirties its line once a second.
-    void update(EntryIndex entry, std::uint8_t state, std::uint16_t last_hop, std::uint16_t now_s);
+    void update(EntryIndex entry, std::uint8_t state, std::uint16_t last_hop, std::uint16_t now_s) {
+        auto* const word = reinterpret_cast<std::uint64_t*>(&hot_[entry]) + 3;
+        const std::uint64_t changed =
+            (*word & ~kChangingMask) | changing_bits(state, last_hop, now_s);
+        if (changed != *word)
+            __atomic_store_n(word, changed, __ATOMIC_RELEASE);
+    }
 
     // The handshake is complete: the entry leaves probation. No effect on a confirmed entry.
     void promote(EntryIndex entry, std::uint16_t now_s);
