@@ -10,6 +10,7 @@
 #include "dataplane/lb/connection_table.hpp"
 #include "dataplane/lb/counters.hpp"
 #include "dataplane/lb/forwarding_state.hpp"
+#include "dataplane/lb/last_hops.hpp"
 
 #include <array>
 #include <atomic>
@@ -52,6 +53,7 @@ struct WorkerContext {
     rte_rcu_qsbr* rcu = nullptr;
 
     lb::ConnectionTable* table = nullptr; // formatted or adopted; only this worker touches it
+    lb::LastHops* last_hops = nullptr;    // zeroed or adopted; lies behind the table in its memory
     std::uint64_t secret = 0;             // random, differs between workers: for SNAT ports
 
     lb::CountersView* counters = nullptr; // this worker writes block `id`

@@ -1,0 +1,49 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// The packets a worker has in hand between receive and transmit: one array per fact, written by one
+// stage and read by the later ones. Owned by one worker.
+#pragma once
+
+#include "dataplane/forwarding/match.h"
+#include "dataplane/forwarding/rewrite.h"
+#include "dataplane/lb/last_hops.hpp"
+
+#include <cstdint>
+
+struct rte_mbuf;
+
+namespace weir::dpdk {
+
+inline constexpr std::uint32_t kBurstSize = 32;
+
+enum class Origin : std::uint8_t {
+    port,        // from a device: may belong to another worker
+    peer,        // handed over: is ours
+    from_kernel, // from the TAP: leaves as it is
+};
+
+struct Burst {
+    Origin origin;
+    std::uint32_t count;
+    rte_mbuf* mbuf[kBurstSize];
+
+    // parse
+    std::uint8_t verdict[kBurstSize]; // enum weir_verdict; UNDECIDED: the next stage looks at it
+    weir_packet packet[kBurstSize];
+
+    // match
+    weir_match match[kBurstSize]; // a VIP, or the SNAT range or backend a reply belongs to
+    std::uint64_t hash[kBurstSize];
+
+    // find connection, select backend, record
+    lb::EntryIndex entry[kBurstSize];  // a hint at first, then the connection or kNoEntry
+    std::uint32_t vip[kBurstSize];     // VIP row; of replies too
+    std::uint32_t backend[kBurstSize]; // backend row or WEIR_NO_ROW
+    weir_translation translation[kBurstSize];
+    lb::LastHop last_hop[kBurstSize]; // of replies: a copy, the row may be recycled meanwhile
+
+    // where it leaves
+    weir_link link[kBurstSize];
+    std::uint8_t out_interface[kBurstSize]; // interface row
+};
+
+} // namespace weir::dpdk

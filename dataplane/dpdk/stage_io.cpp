@@ -1,0 +1,111 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// The two ends of the packet's way: receive and transmit.
+#include "dataplane/dpdk/stages.hpp"
+
+#include <rte_ethdev.h>
+#include <rte_mbuf.h>
+#include <rte_ring.h>
+
+namespace weir::dpdk {
+namespace {
+
+bool take_from_ring(Worker& worker, rte_ring* ring, Origin origin, Burst& burst) {
+    burst.origin = origin;
+    burst.count =
+        rte_ring_sc_dequeue_burst(ring, reinterpret_cast<void**>(burst.mbuf), kBurstSize, nullptr);
+    worker.tally.handed_in += burst.count;
+    return burst.count != 0;
+}
+
+// Packets that leave by one interface, in the order they came.
+struct Outgoing {
+    std::uint32_t count = 0;
+    rte_mbuf* mbuf[kBurstSize];
+    std::uint8_t verdict[kBurstSize];
+};
+
+void send(Worker& worker, const WorkerPort& port, Outgoing& outgoing) {
+    lb::PortCounters& counters = worker.tally.ports[port.interface_row];
+    std::uint64_t bytes[kBurstSize]; // a sent mbuf is not ours to read any more
+    for (std::uint32_t i = 0; i < outgoing.count; i++)
+        bytes[i] = rte_pktmbuf_pkt_len(outgoing.mbuf[i]);
+    std::uint16_t sent = rte_eth_tx_burst(port.dpdk_port, port.queue, outgoing.mbuf,
+                                          static_cast<std::uint16_t>(outgoing.count));
+    for (std::uint32_t i = 0; i < sent; i++) {
+        counters.tx_packets++;
+        counters.tx_bytes += bytes[i];
+        worker.tally.verdicts[outgoing.verdict[i]]++;
+    }
+    for (std::uint32_t i = sent; i < outgoing.count; i++) {
+        worker.tally.verdicts[WEIR_DROP_TX_FULL]++;
+        rte_pktmbuf_free(outgoing.mbuf[i]);
+    }
+}
+
+// Gives the packet to the kernel-path thread; the verdict it ends with.
+weir_verdict punt(Worker& worker, rte_mbuf* mbuf, weir_verdict verdict) {
+    if (mbuf->port >= worker.context.interface_count || !worker.context.ports[mbuf->port].bypassed)
+        return WEIR_DROP_NOT_OURS;
+    rte_ring* ring =
+        verdict == WEIR_PUNTED_CONTROL ? worker.context.punt_control : worker.context.punt_data;
+    return rte_ring_enqueue(ring, mbuf) == 0 ? verdict : WEIR_DROP_PUNT_QUEUE_FULL;
+}
+
+} // namespace
+
+bool receive_from_port(Worker& worker, const WorkerPort& port, Burst& burst) {
+    burst.origin = Origin::port;
+    burst.count = rte_eth_rx_burst(port.dpdk_port, port.queue, burst.mbuf, kBurstSize);
+    lb::PortCounters& counters = worker.tally.ports[port.interface_row];
+    for (std::uint32_t i = 0; i < burst.count; i++) {
+        burst.mbuf[i]->port = port.interface_row;
+        counters.rx_packets++;
+        counters.rx_bytes += rte_pktmbuf_pkt_len(burst.mbuf[i]);
+    }
+    return burst.count != 0;
+}
+
+bool receive_from_peers(Worker& worker, Burst& burst) {
+    return take_from_ring(worker, worker.context.inbox, Origin::peer, burst);
+}
+
+bool receive_from_kernel(Worker& worker, Burst& burst) {
+    if (!take_from_ring(worker, worker.context.from_kernel, Origin::from_kernel, burst))
+        return false;
+    for (std::uint32_t i = 0; i < burst.count; i++) {
+        burst.verdict[i] = WEIR_FROM_KERNEL;
+        burst.out_interface[i] = static_cast<std::uint8_t>(burst.mbuf[i]->port);
+    }
+    return true;
+}
+
+void transmit(Worker& worker, Burst& burst) {
+    Outgoing outgoing[WEIR_MAX_INTERFACES];
+    for (std::uint32_t i = 0; i < burst.count; i++) {
+        auto verdict = static_cast<weir_verdict>(burst.verdict[i]);
+        weir_verdict_class verdict_class = lb::verdict_info(verdict).verdict_class;
+        if (verdict_class == WEIR_CLASS_FORWARD &&
+            burst.out_interface[i] >= worker.context.interface_count) {
+            verdict = WEIR_DROP_NO_NEXT_HOP;
+            verdict_class = WEIR_CLASS_DROP;
+        }
+        if (verdict_class == WEIR_CLASS_FORWARD) {
+            Outgoing& out = outgoing[burst.out_interface[i]];
+            out.mbuf[out.count] = burst.mbuf[i];
+            out.verdict[out.count++] = burst.verdict[i];
+            continue;
+        }
+        if (verdict_class == WEIR_CLASS_PUNT) {
+            verdict = punt(worker, burst.mbuf[i], verdict);
+            verdict_class = lb::verdict_info(verdict).verdict_class;
+        }
+        worker.tally.verdicts[verdict]++;
+        if (verdict_class == WEIR_CLASS_DROP)
+            rte_pktmbuf_free(burst.mbuf[i]);
+    }
+    for (std::uint32_t row = 0; row < worker.context.interface_count; row++)
+        if (outgoing[row].count != 0)
+            send(worker, worker.context.ports[row], outgoing[row]);
+}
+
+} // namespace weir::dpdk

@@ -1,0 +1,78 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// From bytes to meaning: parse, match, and who owns the connection.
+#include "dataplane/dpdk/stages.hpp"
+#include "dataplane/forwarding/admit.h"
+#include "dataplane/forwarding/owner.h"
+#include "dataplane/forwarding/parse.h"
+
+#include <rte_mbuf.h>
+#include <rte_prefetch.h>
+#include <rte_ring.h>
+
+namespace weir::dpdk {
+
+void parse(Worker& worker, Burst& burst) {
+    for (std::uint32_t i = 0; i < burst.count; i++)
+        rte_prefetch0(rte_pktmbuf_mtod(burst.mbuf[i], const void*));
+    for (std::uint32_t i = 0; i < burst.count; i++) {
+        rte_mbuf* mbuf = burst.mbuf[i];
+        if (!worker.state) {
+            burst.verdict[i] = WEIR_DROP_NO_CONFIGURATION;
+            continue;
+        }
+        // The parser reads one contiguous frame; a device that split it lost the tail to us.
+        const auto* data = rte_pktmbuf_mtod(mbuf, const std::uint8_t*);
+        burst.verdict[i] = static_cast<std::uint8_t>(
+            weir_parse(data, data + rte_pktmbuf_data_len(mbuf), &burst.packet[i]));
+    }
+}
+
+void match(Worker& worker, Burst& burst) {
+    for (std::uint32_t i = 0; i < burst.count; i++) {
+        if (burst.verdict[i] != WEIR_UNDECIDED)
+            continue;
+        burst.match[i] = weir_match_packet(&worker.state->match(), &burst.packet[i]);
+        burst.verdict[i] = static_cast<std::uint8_t>(weir_admit(&burst.packet[i], &burst.match[i]));
+    }
+    for (std::uint32_t i = 0; i < burst.count; i++) {
+        if (burst.verdict[i] != WEIR_UNDECIDED)
+            continue;
+        burst.hash[i] = weir_flow_hash(&worker.state->hash_key(), &burst.packet[i].flow);
+        worker.table.prefetch_index(lb::index_hash(burst.hash[i]));
+    }
+}
+
+namespace {
+
+std::uint32_t owner_of(const lb::ForwardingState& state, const Burst& burst, std::uint32_t i,
+                       std::uint32_t workers) {
+    const weir_packet& packet = burst.packet[i];
+    switch (burst.match[i].kind) {
+    case WEIR_MATCH_VIP:
+        return weir_owner_of_vip_packet(&packet, &state.vips()[burst.match[i].index],
+                                        &state.hash_key(), burst.hash[i], workers);
+    case WEIR_MATCH_SNAT:
+        return weir_owner_of_snat_reply(&packet, &state.snat()[burst.match[i].index], workers);
+    default:
+        return weir_owner_of_nat_reply(&packet, &state.hash_key(), workers);
+    }
+}
+
+} // namespace
+
+void hand_over(Worker& worker, Burst& burst) {
+    // A packet that was handed to us stays, even if a new generation would place it elsewhere.
+    if (worker.context.workers == 1 || burst.origin != Origin::port)
+        return;
+    for (std::uint32_t i = 0; i < burst.count; i++) {
+        if (burst.verdict[i] != WEIR_UNDECIDED)
+            continue;
+        std::uint32_t owner = owner_of(*worker.state, burst, i, worker.context.workers);
+        if (owner == worker.context.id)
+            continue;
+        bool taken = rte_ring_enqueue(worker.context.peer_inbox[owner], burst.mbuf[i]) == 0;
+        burst.verdict[i] = taken ? WEIR_HANDED_OVER : WEIR_DROP_RING_FULL;
+    }
+}
+
+} // namespace weir::dpdk

@@ -1,0 +1,28 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// The packet's way through a worker. Each stage works on the whole burst, touches the packets that
+// no earlier stage has decided, and calls no other stage; worker.cpp calls them in this order.
+#pragma once
+
+#include "dataplane/dpdk/worker.hpp"
+
+namespace weir::dpdk {
+
+// Takes packets in. False when there were none.
+bool receive_from_port(Worker& worker, const WorkerPort& port, Burst& burst);
+bool receive_from_peers(Worker& worker, Burst& burst);
+bool receive_from_kernel(Worker& worker, Burst& burst);
+
+void parse(Worker& worker, Burst& burst);
+// Which VIP, SNAT range or backend it is for; flow hash; index lines on their way.
+void match(Worker& worker, Burst& burst);
+// Packets of connections that another worker owns.
+void hand_over(Worker& worker, Burst& burst);
+void find_connection(Worker& worker, Burst& burst);
+void select_backend(Worker& worker, Burst& burst);
+// Remembers what was selected; gives full-nat connections their source port.
+void record(Worker& worker, Burst& burst);
+void rewrite(Worker& worker, Burst& burst);
+// Sends, punts or frees every packet by its verdict, and tallies it.
+void transmit(Worker& worker, Burst& burst);
+
+} // namespace weir::dpdk

@@ -1,0 +1,217 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "dataplane/dpdk/worker.hpp"
+
+#include "dataplane/dpdk/stages.hpp"
+
+#include <rte_cycles.h>
+#include <rte_rcu_qsbr.h>
+
+#include <algorithm>
+#include <cstring>
+#include <ctime>
+#include <sys/prctl.h>
+
+namespace weir::dpdk {
+namespace {
+
+// The whole table is visited once in this time, so an age in 16-bit seconds is unambiguous.
+constexpr std::uint64_t kSweepTime_ns = 20'000'000'000;
+// Entries visited after one poll at the most: two per hot-row cache line, so 32 lines.
+constexpr std::uint64_t kExpireBudget = 64;
+
+constexpr std::uint32_t kIdlePollsBeforeSleep = 64;
+constexpr std::uint32_t kLongestSleep_ns = 50'000;
+
+std::uint64_t monotonic_ns() {
+    timespec now{};
+    ::clock_gettime(CLOCK_MONOTONIC, &now); // vDSO, no system call
+    return static_cast<std::uint64_t>(now.tv_sec) * 1'000'000'000 +
+           static_cast<std::uint64_t>(now.tv_nsec);
+}
+
+// Backs off to short sleeps when nothing comes. The sleeps grow slowly, so that under little load
+// bursts fill up and under none the core rests.
+class Idle {
+public:
+    explicit Idle(bool adaptive) : adaptive_(adaptive) {}
+
+    void after_poll(bool brought_packets) {
+        if (!adaptive_)
+            return;
+        if (brought_packets) {
+            idle_polls_ = 0;
+            return;
+        }
+        if (++idle_polls_ < kIdlePollsBeforeSleep)
+            return;
+        std::uint32_t over = idle_polls_ - kIdlePollsBeforeSleep;
+        timespec wait{0, std::min((over + 1) * 500, kLongestSleep_ns)};
+        ::nanosleep(&wait, nullptr);
+        idle_polls_ = std::min(idle_polls_, kIdlePollsBeforeSleep + 1000);
+    }
+
+private:
+    bool adaptive_;
+    std::uint32_t idle_polls_ = 0;
+};
+
+} // namespace
+
+// The packet's way.
+void process(Worker& worker, Burst& burst) {
+    if (burst.origin != Origin::from_kernel) {
+        parse(worker, burst);
+        match(worker, burst);
+        hand_over(worker, burst);
+        find_connection(worker, burst);
+        select_backend(worker, burst);
+        record(worker, burst);
+        rewrite(worker, burst);
+    }
+    transmit(worker, burst);
+}
+
+namespace {
+
+bool take_all_in(Worker& worker, Burst& burst) {
+    bool brought = false;
+    WorkerContext& context = worker.context;
+    for (std::uint32_t i = 0; i < context.port_count; i++) {
+        if (receive_from_port(worker, context.ports[i], burst)) {
+            process(worker, burst);
+            brought = true;
+        }
+    }
+    if (context.workers > 1 && receive_from_peers(worker, burst)) {
+        process(worker, burst);
+        brought = true;
+    }
+    if (context.from_kernel && receive_from_kernel(worker, burst)) {
+        process(worker, burst);
+        brought = true;
+    }
+    return brought;
+}
+
+} // namespace
+
+bool poll(Worker& worker, Burst& burst) {
+    worker.follow_generation();
+    std::uint64_t now_ns = monotonic_ns();
+    worker.now_s = static_cast<std::uint16_t>(now_ns / 1'000'000'000);
+    bool brought_packets = take_all_in(worker, burst);
+    worker.expire(now_ns);
+    worker.count(now_ns, brought_packets);
+    return brought_packets;
+}
+
+int run_worker(WorkerContext& context) {
+    ::prctl(PR_SET_TIMERSLACK, 1000); // nanoseconds: sleeps end when they should
+    Worker worker(context);
+    Burst burst{};
+    Idle idle(context.adaptive_idle);
+    bool stopping = false;
+    for (;;) {
+        bool brought_packets = poll(worker, burst);
+        if (stopping && !brought_packets)
+            return 0;
+        stopping = context.stop->load(std::memory_order_relaxed);
+        idle.after_poll(brought_packets);
+    }
+}
+
+Worker::Worker(WorkerContext& given)
+    : context(given), table(*given.table), last_hops(*given.last_hops) {
+    expired_at_ns_ = monotonic_ns();
+}
+
+void Worker::follow_generation() {
+    const lb::ForwardingState* newest = context.state->load(std::memory_order_acquire);
+    rte_rcu_qsbr_quiescent(context.rcu, context.id);
+    if (newest == state)
+        return;
+    state = newest;
+    if (state)
+        take_snat_rows();
+}
+
+void Worker::take_snat_rows() {
+    std::span<const weir_snat_row> rows = state->snat();
+    if (rows.size() == snat_row_count_ &&
+        std::memcmp(rows.data(), snat_rows_.data(), rows.size_bytes()) == 0)
+        return;
+    snat_row_count_ = static_cast<std::uint32_t>(rows.size());
+    std::copy(rows.begin(), rows.end(), snat_rows_.begin());
+    std::array<lb::SnatRange, WEIR_MAX_SNAT_ADDRESSES> ranges{};
+    for (std::uint8_t family : {4, 6}) {
+        std::size_t count = 0;
+        for (std::uint32_t i = 0; i < snat_row_count_; i++)
+            if (rows[i].family == family)
+                ranges[count++] = {static_cast<std::uint8_t>(i), rows[i].first_port,
+                                   rows[i].last_port};
+        lb::SnatPorts& ports = family == 4 ? snat_v4 : snat_v6;
+        ports.configure(std::span(ranges).first(count), context.id, context.workers,
+                        context.secret + family);
+    }
+}
+
+void Worker::forget(const lb::HotRow& row) {
+    last_hops.release(static_cast<std::uint16_t>(row.last_hop));
+    lb::VipCounters& vip = vip_counters(row.vip);
+    vip.connections_active--;
+    lb::BackendCounters& backend = backend_counters(row.backend);
+    backend.connections_active--;
+}
+
+void Worker::expire(std::uint64_t now_ns) {
+    expire_due_ += (now_ns - expired_at_ns_) * table.capacity();
+    expired_at_ns_ = now_ns;
+    std::uint64_t due = expire_due_ / kSweepTime_ns;
+    if (due == 0 || !state)
+        return;
+    std::uint64_t budget = std::min(due, kExpireBudget);
+    // What a long pause left over is not made up for in one go.
+    expire_due_ = std::min(expire_due_ - budget * kSweepTime_ns,
+                           std::uint64_t{table.capacity()} * kSweepTime_ns);
+    std::span<const weir_vip_row> vips = state->vips();
+    connections_expired += table.expire(
+        now_s, static_cast<std::uint32_t>(budget),
+        [&](const lb::HotRow& row) -> std::uint16_t {
+            if (row.vip >= vips.size())
+                return 0;
+            return lb::timeout_s(static_cast<lb::ConnectionState>(row.state),
+                                 vips[row.vip].timeouts);
+        },
+        [&](lb::EntryIndex, const lb::HotRow& row, const lb::ColdRow&) { forget(row); });
+}
+
+void Worker::count(std::uint64_t now_ns, bool brought_packets) {
+    lb::WorkerCounters& block = context.counters->worker(context.block);
+    lb::begin_write(block);
+    block.polls++;
+    block.heartbeat_ns = now_ns;
+    block.generation = state ? state->generation() : 0;
+    block.core = context.core;
+    block.connections_active = table.entries();
+    block.connections_opened = connections_opened;
+    block.connections_expired = connections_expired;
+    if (brought_packets) {
+        block.bursts++;
+        block.handed_in += tally.handed_in;
+        for (std::size_t verdict = 0; verdict < tally.verdicts.size(); verdict++)
+            block.verdicts[verdict] += tally.verdicts[verdict];
+        for (std::uint32_t row = 0; row < context.interface_count; row++) {
+            lb::PortCounters& port = block.ports[row];
+            const lb::PortCounters& seen = tally.ports[row];
+            port.rx_packets += seen.rx_packets;
+            port.rx_bytes += seen.rx_bytes;
+            port.tx_packets += seen.tx_packets;
+            port.tx_bytes += seen.tx_bytes;
+        }
+    }
+    lb::end_write(block);
+    if (brought_packets)
+        tally = {};
+}
+
+} // namespace weir::dpdk

@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// One worker: what it keeps from burst to burst. The loop is in worker.cpp, the stages it calls on
+// a burst in stages.hpp. Everything here is touched by the worker's thread alone; memory is taken
+// before the loop starts, and the loop makes no allocation, takes no lock and writes no log.
+#pragma once
+
+#include "dataplane/dpdk/burst.hpp"
+#include "dataplane/dpdk/worker_context.hpp"
+#include "dataplane/lb/connection_lifetime.hpp"
+#include "dataplane/lb/last_hops.hpp"
+#include "dataplane/lb/snat_ports.hpp"
+
+#include <array>
+
+namespace weir::dpdk {
+
+class Worker {
+public:
+    explicit Worker(WorkerContext& given);
+
+    WorkerContext& context;
+    const lb::ForwardingState* state = nullptr; // of this poll; null before the first generation
+    lb::ConnectionTable& table;
+    lb::LastHops& last_hops;
+    std::uint16_t now_s = 0; // monotonic seconds modulo 65536
+
+    // SNAT ports of this worker, by family. Follows the generation's SNAT rows.
+    lb::SnatPorts snat_v4;
+    lb::SnatPorts snat_v6;
+
+    lb::VipCounters& vip_counters(std::uint32_t row) {
+        return context.counters->vip(context.block, row);
+    }
+    lb::BackendCounters& backend_counters(std::uint32_t row) {
+        return context.counters->backend(context.block, row);
+    }
+
+    // Counts of the burst under way; added to the shared block at its end, in one section.
+    struct Tally {
+        std::array<std::uint32_t, WEIR_VERDICT_COUNT> verdicts{};
+        std::array<lb::PortCounters, WEIR_MAX_INTERFACES> ports{};
+        std::uint32_t handed_in = 0;
+    } tally;
+    std::uint64_t connections_opened = 0;
+    std::uint64_t connections_expired = 0;
+
+    // Takes the newest generation in use and reports that the previous one is not used any more.
+    void follow_generation();
+    // Removes idle connections, a bounded number a call.
+    void expire(std::uint64_t now_ns);
+    // Keeps the per-VIP and per-backend numbers and the last hops true when a row goes.
+    void forget(const lb::HotRow& row);
+    // Publishes the tally.
+    void count(std::uint64_t now_ns, bool brought_packets);
+
+private:
+    void take_snat_rows();
+
+    std::array<weir_snat_row, WEIR_MAX_SNAT_ADDRESSES> snat_rows_{}; // those the ports follow
+    std::uint32_t snat_row_count_ = 0;
+    std::uint64_t expire_due_ = 0; // entry-nanoseconds not yet swept
+    std::uint64_t expired_at_ns_ = 0;
+};
+
+// Runs the stages on a burst that receive has filled.
+void process(Worker& worker, Burst& burst);
+
+// One round of the loop: everything packets can come from, then the bounded housekeeping. False
+// when no packet came.
+bool poll(Worker& worker, Burst& burst);
+
+} // namespace weir::dpdk
