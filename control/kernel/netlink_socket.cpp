@@ -11,7 +11,7 @@
 namespace weir::control {
 namespace {
 
-constexpr size_t kReceiveBytes = 64 * 1024;
+constexpr size_t kReceiveBytes = 65'536;
 constexpr int kEventQueueBytes = 4 * 1024 * 1024;
 constexpr int kDumpTries = 10;
 
