@@ -1,0 +1,93 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// Control's end of the socket to the engine (dataplane/channel/messages.hpp): connects and connects
+// again, takes over what the engine shares, and publishes generations one at a time. One
+// io_context, one thread; the handlers are called in it.
+#pragma once
+
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/posix/stream_descriptor.hpp>
+#include <boost/asio/steady_timer.hpp>
+
+#include <chrono>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "control/engine_link/generation.hpp"
+#include "dataplane/channel/messages.hpp"
+#include "dataplane/channel/socket.hpp"
+#include "dataplane/lb/connection_reader.hpp"
+#include "dataplane/lb/counters.hpp"
+
+namespace weir::control {
+
+// What an engine shows of itself. Complete once it has said Ready; readable until the link is lost.
+struct Engine {
+    channel::Hello hello{};
+    std::optional<lb::CountersView> counters;
+    std::vector<lb::ConnectionReader> connections; // as the workers gave them
+    std::vector<channel::SharedMemory> memories;   // what the two above read
+};
+
+class EngineLink {
+public:
+    struct Handlers {
+        // The engine is ready to be told. `running`: the generation it forwards by, or null.
+        std::function<void(const Engine&, std::shared_ptr<const Generation> running)> ready;
+        std::function<void()> lost;
+        // `generation` is live on every worker, or was refused whole with `reason`.
+        std::function<void(std::shared_ptr<const Generation> generation, bool accepted,
+                           const std::string& reason)>
+            answered;
+        std::function<void(bool accepted, const std::string& reason)> tap_answered;
+    };
+
+    static constexpr std::chrono::milliseconds kRetry{50};
+    static constexpr std::chrono::seconds kAnswerLimit{10};
+
+    EngineLink(boost::asio::io_context& io, std::string socket_path, Handlers handlers);
+    ~EngineLink();
+    EngineLink(const EngineLink&) = delete;
+    EngineLink& operator=(const EngineLink&) = delete;
+
+    void start();
+    void stop(); // the engine notices and goes on by itself
+
+    // Null while there is no engine, or it has not said Ready.
+    [[nodiscard]] const Engine* engine() const;
+    // The one acknowledged last by this engine, or found running; null: none.
+    [[nodiscard]] std::shared_ptr<const Generation> live() const { return live_; }
+    [[nodiscard]] bool publishing() const { return in_flight_ != nullptr; }
+
+    // REQUIRES: engine() and not publishing(). False: the link broke (lost() follows).
+    bool publish(std::shared_ptr<const Generation> generation);
+    bool attach_tap(std::uint32_t interface, const std::string& kernel_name);
+
+private:
+    struct Session; // one connection and what came over it
+
+    void try_connect();
+    void retry_later();
+    void wait_readable(const std::shared_ptr<Session>& session);
+    void read_all(const std::shared_ptr<Session>& session);
+    bool take(Session& session, channel::Packet& packet);
+    bool take_memory(Session& session, channel::Packet& packet);
+    bool take_ready(Session& session);
+    void take_ack(const channel::Ack& ack);
+    void lose(const std::string& why);
+    void expect_answer();
+
+    boost::asio::io_context& io_;
+    std::string path_;
+    Handlers handlers_;
+    boost::asio::steady_timer retry_timer_;
+    boost::asio::steady_timer answer_timer_;
+    std::shared_ptr<Session> session_;
+    std::shared_ptr<const Generation> live_;
+    std::shared_ptr<const Generation> in_flight_;
+    bool stopped_ = true;
+};
+
+} // namespace weir::control
