@@ -20,21 +20,28 @@ WEIR_INLINE void weir_note_defect(struct weir_packet* packet, enum weir_verdict 
         packet->defect = (uint8_t)verdict;
 }
 
+/* 1 or 0. Arithmetic, because the BPF verifier follows each branch to the end of the program: two
+ * possible L3 offsets double everything that comes after. */
+WEIR_INLINE uint32_t weir_equal16(uint16_t a, uint16_t b) {
+    return (((uint32_t)a ^ b) - 1) >> 31;
+}
+
 WEIR_INLINE enum weir_verdict weir_parse_ethernet(const uint8_t* data, const uint8_t* end,
                                                   struct weir_packet* packet) {
     const uint8_t* header = weir_at(data, end, 0, WEIR_ETHERNET_BYTES);
     if (!header)
         return WEIR_DROP_TRUNCATED;
-    packet->l3_offset = WEIR_ETHERNET_BYTES;
     packet->vlan_tci = WEIR_NO_VLAN;
     packet->ethertype = weir_swap16(weir_load16(header + 12));
+    uint32_t tagged = weir_equal16(packet->ethertype, WEIR_ETHERTYPE_VLAN) |
+                      weir_equal16(packet->ethertype, WEIR_ETHERTYPE_SERVICE_VLAN);
+    packet->l3_offset = (uint16_t)(WEIR_ETHERNET_BYTES + tagged * WEIR_VLAN_BYTES);
     if (packet->ethertype != WEIR_ETHERTYPE_VLAN &&
         packet->ethertype != WEIR_ETHERTYPE_SERVICE_VLAN)
         return WEIR_UNDECIDED;
-    const uint8_t* tag = weir_at(data, end, WEIR_ETHERNET_BYTES, WEIR_VLAN_BYTES);
+    const uint8_t* tag = weir_at(data, end, packet->l3_offset - WEIR_VLAN_BYTES, WEIR_VLAN_BYTES);
     if (!tag)
         return WEIR_DROP_TRUNCATED;
-    packet->l3_offset = WEIR_ETHERNET_BYTES + WEIR_VLAN_BYTES;
     packet->vlan_tci = weir_swap16(weir_load16(tag));
     packet->ethertype = weir_swap16(weir_load16(tag + 2));
     return WEIR_UNDECIDED;
@@ -72,19 +79,27 @@ WEIR_INLINE enum weir_verdict weir_parse_v4_options(const uint8_t* data, const u
 
 WEIR_INLINE bool weir_v4_checksum_holds(const uint8_t* data, const uint8_t* end,
                                         const uint8_t* header, uint32_t header_offset) {
-    uint32_t header_bytes = (weir_load8_fresh(header) & 0x0fu) * 4;
+    uint32_t left = (weir_load8_fresh(header) & 0x0fu) * 4 - WEIR_V4_BYTES;
+    uint32_t past = header_offset + WEIR_V4_BYTES + left;
+    WEIR_OPAQUE(past); /* a changing offset from `data` would be remembered with every exit */
     uint64_t sum = 0;
     for (int i = 0; i < 20; i += 4)
         sum += weir_load32(header + i);
-    for (uint32_t i = WEIR_V4_BYTES; i < 60; i += 4) {
-        if (i >= header_bytes)
-            break;
-        const uint8_t* option = weir_at(data, end, header_offset + i, 4);
+    for (uint32_t i = 0; i < 40 && left != 0; i += 4, left -= 4) {
+        const uint8_t* option = weir_at(data, end, past - left, 4);
         if (!option)
             return false;
         sum += weir_load32(option);
     }
     return weir_checksum_fold(sum) == 0xffff;
+}
+
+/* Without branches for the same reason as weir_equal16. Neither offset nor more: an atomic fragment
+ * (RFC 6946), which is none. Both arguments fit 16 bits. */
+WEIR_INLINE uint8_t weir_fragment_flags(uint32_t offset, uint32_t more) {
+    uint32_t later = (offset + 0xffffu) >> 16; /* 1 when offset is not 0 */
+    uint32_t any = ((offset | more) + 0xffffu) >> 16;
+    return (uint8_t)(any * WEIR_PACKET_FRAGMENT + later * WEIR_PACKET_LATER_FRAGMENT);
 }
 
 /* Addresses that no sender on the wire can have: 0/8, 127/8, multicast and above. */
@@ -121,10 +136,7 @@ WEIR_INLINE enum weir_verdict weir_parse_v4(const uint8_t* data, const uint8_t* 
     packet->ttl = header[8];
     packet->protocol = header[9];
     uint16_t fragment = weir_swap16(weir_load16(header + 6));
-    if (fragment & 0x3fff) /* more fragments, or an offset */
-        packet->flags |= WEIR_PACKET_FRAGMENT;
-    if (fragment & 0x1fff)
-        packet->flags |= WEIR_PACKET_LATER_FRAGMENT;
+    packet->flags = weir_fragment_flags(fragment & 0x1fff, fragment & 0x2000);
     weir_be32 source = weir_load32(header + 12);
     weir_be32 destination = weir_load32(header + 16);
     weir_flow_set_v4(&packet->flow, source, destination, 0, 0, packet->protocol);
@@ -156,10 +168,7 @@ WEIR_INLINE enum weir_verdict weir_parse_v6_extensions(const uint8_t* data, cons
         if (next == WEIR_IP_FRAGMENT) {
             bytes = 8;
             uint16_t fragment = weir_swap16(weir_load16(header + 2));
-            if (fragment & 0xfff9) /* offset or more-fragments; neither is an atomic fragment */
-                packet->flags |= WEIR_PACKET_FRAGMENT;
-            if (fragment & 0xfff8)
-                packet->flags |= WEIR_PACKET_LATER_FRAGMENT;
+            packet->flags |= weir_fragment_flags(fragment & 0xfff8, fragment & 1);
         }
         next = header[0];
         offset += bytes;
