@@ -1,0 +1,178 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "dataplane/dpdk/channel_server.hpp"
+
+#include <algorithm>
+#include <cstring>
+#include <spdlog/spdlog.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+namespace weir::dpdk {
+namespace {
+
+using channel::MessageType;
+
+// Messages handled before the main thread looks at other things again.
+constexpr int kMostAtOnce = 256;
+
+// Root and the engine's own user may command it.
+bool may_command(const channel::Socket& peer) {
+    ucred credentials{};
+    socklen_t length = sizeof(credentials);
+    if (::getsockopt(peer.descriptor(), SOL_SOCKET, SO_PEERCRED, &credentials, &length) != 0)
+        return false;
+    return credentials.uid == 0 || credentials.uid == ::geteuid();
+}
+
+} // namespace
+
+ChannelServer::ChannelServer(channel::Socket listener, const channel::Hello& hello,
+                             EngineMemory& memory, Generations& generations, AttachTap attach_tap)
+    : listener_(std::move(listener)), hello_(hello), memory_(&memory), generations_(&generations),
+      attach_tap_(std::move(attach_tap)) {}
+
+Expected<ChannelServer> ChannelServer::listen(const std::string& path, const channel::Hello& hello,
+                                              EngineMemory& memory, Generations& generations,
+                                              AttachTap attach_tap) {
+    std::string problem;
+    auto listener = channel::Socket::listen(path, problem);
+    if (!listener)
+        return Error{problem};
+    return ChannelServer(std::move(*listener), hello, memory, generations, std::move(attach_tap));
+}
+
+void ChannelServer::on_listener_readable() {
+    while (auto peer = listener_.accept()) {
+        if (!may_command(*peer)) {
+            spdlog::warn("refused a control connection of another user");
+            continue;
+        }
+        if (client_)
+            spdlog::info("a newer control process replaces the connected one");
+        client_ = std::move(*peer);
+        generations_->drop_unused_segments();
+        if (!greet(client_)) {
+            spdlog::warn("the control process went away while it was greeted");
+            client_.close();
+        }
+    }
+}
+
+bool ChannelServer::greet(const channel::Socket& peer) const {
+    const Generation* running = generations_->running();
+    channel::Hello hello = hello_;
+    hello.generation = running ? running->state.generation() : 0;
+    if (!peer.send(hello))
+        return false;
+    auto memory = channel::make_message<channel::Memory>(MessageType::memory);
+    memory.kind = channel::MemoryKind::counters;
+    if (!peer.send(memory, memory_->counters_descriptor()))
+        return false;
+    memory.kind = channel::MemoryKind::connections;
+    for (std::uint32_t worker = 0; worker < memory_->workers(); worker++) {
+        memory.worker = worker;
+        if (!peer.send(memory, memory_->table_descriptor(worker)))
+            return false;
+    }
+    memory.worker = 0;
+    if (running) {
+        memory.kind = channel::MemoryKind::segment;
+        for (const auto& held : running->segments) {
+            memory.id = held->segment.id;
+            if (!peer.send(memory, held->memory.descriptor()))
+                return false;
+        }
+        memory.kind = channel::MemoryKind::root;
+        memory.id = hello.generation;
+        if (!peer.send(memory, running->root.descriptor()))
+            return false;
+    }
+    return peer.send(channel::make_message<channel::Ready>(MessageType::ready));
+}
+
+void ChannelServer::on_client_readable() {
+    for (int i = 0; i < kMostAtOnce && client_; i++) {
+        channel::Packet packet;
+        switch (client_.receive(packet)) {
+        case channel::Receive::nothing_yet:
+            return;
+        case channel::Receive::closed:
+            spdlog::info("the control process is gone; forwarding goes on");
+            client_.close();
+            return;
+        case channel::Receive::packet:
+            if (!handle(packet)) {
+                spdlog::warn("the control process sent what is not in the protocol: disconnected");
+                client_.close();
+            }
+        }
+    }
+}
+
+bool ChannelServer::handle(channel::Packet& packet) {
+    const auto type = packet.type();
+    if (!type) {
+        answer(0, false,
+               "the message is of another protocol version: both programs must be of "
+               "the same release");
+        return false;
+    }
+    switch (*type) {
+    case MessageType::memory:
+        return handle_segment(packet);
+    case MessageType::publish:
+        return handle_publish(packet);
+    case MessageType::attach_tap:
+        return handle_attach_tap(packet);
+    default:
+        return false;
+    }
+}
+
+// A bad segment is not answered: the generation that needs it is refused, and says so. The reason
+// is in the log.
+bool ChannelServer::handle_segment(channel::Packet& packet) {
+    const auto memory = packet.as<channel::Memory>();
+    if (!memory || memory->kind != channel::MemoryKind::segment || !packet.descriptor)
+        return false;
+    if (auto added = generations_->add_segment(memory->id, std::move(packet.descriptor)); !added)
+        spdlog::warn("refused: {}", added.error().sentence);
+    return true;
+}
+
+bool ChannelServer::handle_publish(channel::Packet& packet) {
+    const auto publish = packet.as<channel::Publish>();
+    if (!publish || !packet.descriptor)
+        return false;
+    auto published = generations_->publish(publish->generation, std::move(packet.descriptor));
+    if (!published) {
+        spdlog::warn("refused generation {}: {}", publish->generation, published.error().sentence);
+        return answer(publish->generation, false, published.error().sentence);
+    }
+    if (!published->remark.empty())
+        spdlog::warn("generation {}: {}", publish->generation, published->remark);
+    return answer(publish->generation, true, published->remark);
+}
+
+bool ChannelServer::handle_attach_tap(const channel::Packet& packet) {
+    const auto attach = packet.as<channel::AttachTap>();
+    if (!attach)
+        return false;
+    const std::string name(attach->kernel_name,
+                           ::strnlen(attach->kernel_name, sizeof(attach->kernel_name)));
+    auto attached = attach_tap_(attach->interface, name);
+    if (!attached)
+        spdlog::warn("refused to attach: {}", attached.error().sentence);
+    return answer(0, attached.has_value(), attached ? "" : attached.error().sentence);
+}
+
+bool ChannelServer::answer(std::uint64_t generation, bool accepted,
+                           const std::string& sentence) const {
+    auto ack = channel::make_message<channel::Ack>(MessageType::ack);
+    ack.generation = generation;
+    ack.accepted = accepted ? 1 : 0;
+    std::memcpy(ack.sentence, sentence.data(), std::min(sentence.size(), sizeof(ack.sentence) - 1));
+    return client_.send(ack);
+}
+
+} // namespace weir::dpdk

@@ -1,0 +1,315 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "dataplane/dpdk/engine.hpp"
+
+#include "dataplane/dpdk/eal.hpp"
+#include "dataplane/dpdk/output_capture.hpp"
+#include "dataplane/dpdk/service_manager.hpp"
+#include "dataplane/dpdk/tap.hpp"
+
+#include <cerrno>
+#include <csignal>
+#include <cstdlib>
+#include <cstring>
+#include <ctime>
+#include <poll.h>
+#include <pthread.h>
+#include <random>
+#include <rte_errno.h>
+#include <rte_launch.h>
+#include <rte_lcore.h>
+#include <rte_mbuf.h>
+#include <rte_rcu_qsbr.h>
+#include <rte_ring.h>
+#include <spdlog/spdlog.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
+
+namespace weir::dpdk {
+namespace {
+
+constexpr int kTickMs = 100; // retired generations are looked at this often
+constexpr double kMillisecond_ns = 1e6;
+
+std::uint64_t monotonic_ns() {
+    timespec now{};
+    ::clock_gettime(CLOCK_MONOTONIC, &now);
+    return static_cast<std::uint64_t>(now.tv_sec) * 1'000'000'000u +
+           static_cast<std::uint64_t>(now.tv_nsec);
+}
+
+std::uint64_t random_secret() {
+    std::random_device source;
+    return (std::uint64_t{source()} << 32) | source();
+}
+
+// On the worker's lcore. The worker is a reader of generations for as long as its loop runs.
+int worker_main(void* argument) {
+    auto& context = *static_cast<WorkerContext*>(argument);
+    const std::string name = "weir-worker-" + std::to_string(context.id);
+    ::pthread_setname_np(::pthread_self(), name.c_str());
+    rte_rcu_qsbr_thread_register(context.rcu, context.id);
+    rte_rcu_qsbr_thread_online(context.rcu, context.id);
+    const int result = run_worker(context);
+    rte_rcu_qsbr_thread_offline(context.rcu, context.id);
+    rte_rcu_qsbr_thread_unregister(context.rcu, context.id);
+    return result;
+}
+
+Expected<rte_ring*> make_ring(const std::string& name, std::uint32_t size, unsigned flags) {
+    rte_ring* ring = rte_ring_create(name.c_str(), size, SOCKET_ID_ANY, flags);
+    if (!ring)
+        return Error{"no memory for the ring " + name + ": " + rte_strerror(rte_errno)};
+    return ring;
+}
+
+} // namespace
+
+Expected<std::unique_ptr<Engine>> Engine::start(EngineOptions options) {
+    std::unique_ptr<Engine> engine(new Engine(std::move(options)));
+    engine->started_ns_ = monotonic_ns();
+    using Step = Expected<void> (Engine::*)();
+    for (Step step : {&Engine::plan, &Engine::open_ports, &Engine::make_rings,
+                      &Engine::make_contexts, &Engine::launch, &Engine::listen})
+        if (auto done = (engine.get()->*step)(); !done)
+            return done.error();
+    spdlog::info("ready in {:.0f} ms: {} worker{} on core{} {}, {} pages, waiting for weir-control",
+                 static_cast<double>(monotonic_ns() - engine->started_ns_) / kMillisecond_ns,
+                 engine->workers_, engine->workers_ == 1 ? "" : "s",
+                 engine->workers_ == 1 ? "" : "s", core_list(engine->eal_.worker_cores),
+                 engine->eal_.huge_pages ? "huge" : "small");
+    return engine;
+}
+
+Engine::~Engine() {
+    stop();
+    channel_.reset();
+    if (devices_)
+        devices_->close();
+    if (eal_started_)
+        end_eal();
+}
+
+Expected<void> Engine::plan() {
+    const config::EngineConfig& engine = options_.config.engine;
+    const Machine machine = inspect_machine();
+    auto listed = choose_cores(engine.workers, machine, WEIR_MAX_WORKERS);
+    if (!listed)
+        return listed.error(); // said before anything is touched
+    auto devices = Devices::survey(options_.config, options_.bpf_directory);
+    if (!devices)
+        return devices.error();
+    devices_.emplace(std::move(*devices));
+    auto cores = choose_cores(engine.workers, machine, devices_->queue_limit());
+    if (!cores)
+        return cores.error();
+    workers_ = static_cast<std::uint32_t>(cores->size());
+    if (auto settled = devices_->settle_workers(workers_); !settled)
+        return settled;
+    buffers_ = plan_buffers(devices_->queue_pairs(), workers_, devices_->largest_mtu());
+    const std::size_t tables = workers_ * EngineMemory::table_bytes(engine.connections);
+    auto huge = choose_huge_pages(engine.hugepages, buffers_.bytes + tables, machine);
+    if (!huge)
+        return huge.error();
+    eal_ = {*cores, machine.allowed, devices_->pci_addresses(), *huge, buffers_.bytes};
+    return {};
+}
+
+Expected<void> Engine::open_ports() {
+    if (auto started = start_eal(eal_); !started)
+        return started;
+    eal_started_ = true;
+    const bool automatic = options_.config.engine.workers.empty();
+    if (auto opened = devices_->open(workers_, automatic); !opened)
+        return opened;
+    pool_ = rte_pktmbuf_pool_create("weir-buffers", buffers_.count, kPoolCache, 0,
+                                    buffers_.data_room, SOCKET_ID_ANY);
+    if (!pool_)
+        return Error{"no memory for " + std::to_string(buffers_.count) + " packet buffers (" +
+                     std::to_string(buffers_.bytes >> 20) + " MB): " + rte_strerror(rte_errno)};
+    const config::EngineConfig& engine = options_.config.engine;
+    auto memory = EngineMemory::create(workers_, engine.connections, eal_.huge_pages,
+                                       engine.hugepages == config::HugepageUse::kOn);
+    if (!memory)
+        return memory.error();
+    memory_.emplace(std::move(*memory));
+    return {};
+}
+
+Expected<void> Engine::make_rings() {
+    for (std::uint32_t worker = 0; worker < workers_; worker++) {
+        auto inbox = make_ring("weir-inbox-" + std::to_string(worker), kInboxSize, RING_F_SC_DEQ);
+        if (!inbox)
+            return inbox.error();
+        inboxes_.push_back(*inbox);
+    }
+    const auto make = [](rte_ring*& ring, const char* name, std::uint32_t size,
+                         unsigned flags) -> Expected<void> {
+        auto made = make_ring(name, size, flags);
+        if (!made)
+            return made.error();
+        ring = *made;
+        return {};
+    };
+    if (auto made = make(punt_control_, "weir-punt-control", kPuntControlSize, RING_F_SC_DEQ);
+        !made)
+        return made;
+    if (auto made = make(punt_data_, "weir-punt-data", kPuntDataSize, RING_F_SC_DEQ); !made)
+        return made;
+    return make(from_kernel_, "weir-from-kernel", kFromKernelSize, RING_F_SP_ENQ | RING_F_SC_DEQ);
+}
+
+Expected<void> Engine::make_contexts() {
+    const std::uint32_t readers = workers_ + 1; // and the kernel path
+    const std::size_t bytes = rte_rcu_qsbr_get_memsize(readers);
+    void* memory = std::aligned_alloc(RTE_CACHE_LINE_SIZE, (bytes + 63) / 64 * 64);
+    if (!memory)
+        return Error{"no memory for the readers of generations"};
+    rcu_ = {static_cast<rte_rcu_qsbr*>(memory), [](rte_rcu_qsbr* rcu) { std::free(rcu); }};
+    rte_rcu_qsbr_init(rcu_.get(), readers);
+    generations_.emplace(rcu_.get(), static_cast<std::uint32_t>(devices_->size()));
+
+    if (auto started = devices_->start(pool_); !started)
+        return started;
+    contexts_.resize(workers_);
+    for (std::uint32_t worker = 0; worker < workers_; worker++) {
+        WorkerContext& context = contexts_[worker];
+        context.id = worker;
+        context.workers = workers_;
+        context.core = eal_.worker_cores[worker];
+        devices_->fill(context);
+        context.pool = pool_;
+        context.state = &generations_->current();
+        context.rcu = rcu_.get();
+        context.table = &memory_->table(worker);
+        context.secret = random_secret();
+        context.counters = &memory_->counters();
+        context.block = worker;
+        context.inbox = inboxes_[worker];
+        std::copy(inboxes_.begin(), inboxes_.end(), context.peer_inbox.begin());
+        context.punt_control = punt_control_;
+        context.punt_data = punt_data_;
+        context.from_kernel = worker == 0 ? from_kernel_ : nullptr;
+        context.adaptive_idle = options_.config.engine.idle == config::IdlePolicy::kAdaptive;
+        context.stop = &stop_;
+    }
+    return {};
+}
+
+bool Engine::any_bypassed() const {
+    for (const config::InterfaceConfig& interface : options_.config.interfaces)
+        if (!interface.is_kernel_visible())
+            return true;
+    return false;
+}
+
+Expected<void> Engine::launch() {
+    if (any_bypassed()) {
+        KernelPathSetup setup;
+        setup.pool = pool_;
+        setup.punt_control = punt_control_;
+        setup.punt_data = punt_data_;
+        setup.from_kernel = from_kernel_;
+        setup.state = &generations_->current();
+        setup.rcu = rcu_.get();
+        setup.reader = workers_;
+        setup.counters = &memory_->counters().worker(workers_);
+        for (const config::InterfaceConfig& interface : options_.config.interfaces)
+            setup.limits.push_back(interface.punt);
+        kernel_path_.emplace(std::move(setup));
+        kernel_path_->start();
+    }
+    launched_ = true;
+    for (std::uint32_t worker = 0; worker < workers_; worker++)
+        if (int error = rte_eal_remote_launch(worker_main, &contexts_[worker], worker + 1);
+            error != 0)
+            return Error{"worker " + std::to_string(worker) +
+                         " could not be started: " + rte_strerror(-error)};
+    return {};
+}
+
+channel::Hello Engine::hello() const {
+    auto hello = channel::make_message<channel::Hello>(channel::MessageType::hello);
+    hello.pid = static_cast<std::uint32_t>(::getpid());
+    hello.workers = workers_;
+    hello.interfaces = static_cast<std::uint32_t>(devices_->size());
+    hello.connections_per_worker = options_.config.engine.connections;
+    hello.hugepages = memory_->huge() ? 1 : 0;
+    hello.started_ns = started_ns_;
+    for (std::size_t row = 0; row < devices_->size(); row++)
+        hello.interface[row] = devices_->describe(row, workers_);
+    return hello;
+}
+
+Expected<void> Engine::attach_tap(std::uint32_t row, const std::string& name) {
+    if (row >= devices_->size() || (*devices_)[row].kernel_visible() || !kernel_path_)
+        return Error{"interface " + std::to_string(row) + " has no TAP: the kernel sees it itself"};
+    auto tap = open_tap(name);
+    if (!tap)
+        return tap.error();
+    kernel_path_->attach(row, std::move(*tap));
+    spdlog::info("interface '{}' has the kernel side '{}'", (*devices_)[row].config.name, name);
+    return {};
+}
+
+Expected<void> Engine::listen() {
+    auto server = ChannelServer::listen(
+        options_.runtime_directory + "/" + channel::kSocketName, hello(), *memory_, *generations_,
+        [this](std::uint32_t row, const std::string& name) { return attach_tap(row, name); });
+    if (!server)
+        return server.error();
+    channel_.emplace(std::move(*server));
+    return {};
+}
+
+Expected<void> Engine::run() {
+    auto served = serve();
+    notify_service_manager("STOPPING=1");
+    stop();
+    return served;
+}
+
+Expected<void> Engine::serve() {
+    sigset_t signals;
+    sigemptyset(&signals);
+    sigaddset(&signals, SIGTERM);
+    sigaddset(&signals, SIGINT);
+    const channel::Descriptor ended(::signalfd(-1, &signals, SFD_NONBLOCK | SFD_CLOEXEC));
+    if (!ended)
+        return Error{std::string("cannot wait for signals: ") + std::strerror(errno)};
+    for (;;) {
+        std::array<pollfd, 3> watched{{{ended.get(), POLLIN, 0},
+                                       {channel_->listener(), POLLIN, 0},
+                                       {channel_->client(), POLLIN, 0}}};
+        const int ready = ::poll(watched.data(), watched.size(), kTickMs);
+        if (ready < 0 && errno != EINTR)
+            return Error{std::string("cannot wait for work: ") + std::strerror(errno)};
+        if (watched[0].revents != 0) {
+            spdlog::info("asked to end");
+            return {};
+        }
+        if (watched[2].revents != 0)
+            channel_->on_client_readable();
+        if (watched[1].revents != 0)
+            channel_->on_listener_readable();
+        generations_->reclaim();
+        if (!announced_ && generations_->running()) {
+            announced_ = true;
+            spdlog::info("forwarding by generation {}, {:.0f} ms after the start",
+                         generations_->running()->state.generation(),
+                         static_cast<double>(monotonic_ns() - started_ns_) / kMillisecond_ns);
+            notify_service_manager("READY=1");
+        }
+    }
+}
+
+void Engine::stop() {
+    if (!launched_)
+        return;
+    launched_ = false;
+    stop_.store(true);
+    rte_eal_mp_wait_lcore();
+    if (kernel_path_)
+        kernel_path_->stop();
+}
+
+} // namespace weir::dpdk
