@@ -217,10 +217,12 @@ bool replies_alike(const lb::ForwardingState& state, const lb::HotRow& row,
            weir_backend_port(&other, row.service_port) == backend_port;
 }
 
-// A source address and port whose reply tuple nobody uses. Fills snat_*, reply_hash and the
-// translation; false when none of the tries is free.
+// Proposes source addresses and ports until one's reply tuple is free. Fills snat_*, reply_hash and
+// the translation. The port of an ended connection in a state that `reusable` accepts counts as
+// free; its entry goes.
+template <class Reusable>
 bool take_snat_port(Worker& worker, Burst& burst, std::uint32_t i, const weir_backend_row& backend,
-                    weir_be16 backend_port, lb::NewConnection& wanted) {
+                    weir_be16 backend_port, lb::NewConnection& wanted, Reusable reusable) {
     const weir_packet& packet = burst.packet[i];
     weir_translation& translation = burst.translation[i];
     lb::SnatPorts& ports = backend.family == 4 ? worker.snat_v4 : worker.snat_v6;
@@ -230,10 +232,17 @@ bool take_snat_port(Worker& worker, Burst& burst, std::uint32_t i, const weir_ba
         translation.source = worker.state->snat()[candidate.address].address;
         translation.source_port = wanted.snat_port;
         wanted.reply_hash = reply_hash(worker, backend, translation, backend_port, packet.protocol);
-        return worker.table.find_reply(wanted.reply_hash, [&](const lb::HotRow& row) {
-            return replies_alike(*worker.state, row, wanted, backend, backend_port,
-                                 packet.protocol);
-        }) == lb::kNoEntry;
+        lb::EntryIndex holder =
+            worker.table.find_reply(wanted.reply_hash, [&](const lb::HotRow& row) {
+                return replies_alike(*worker.state, row, wanted, backend, backend_port,
+                                     packet.protocol);
+            });
+        if (holder == lb::kNoEntry)
+            return true;
+        if (!reusable(static_cast<lb::ConnectionState>(worker.table.row(holder).state)))
+            return false;
+        erase(worker, holder);
+        return true;
     });
     return port.has_value();
 }
@@ -266,7 +275,9 @@ void record_one(Worker& worker, Burst& burst, std::uint32_t i) {
     wanted.state = static_cast<std::uint8_t>(initial);
     wanted.probation = !lb::confirmed(initial);
     if (vip.forward == WEIR_FORWARD_FULL_NAT &&
-        !take_snat_port(worker, burst, i, backend, backend_port, wanted))
+        !take_snat_port(worker, burst, i, backend, backend_port, wanted, lb::snat_port_reusable) &&
+        !take_snat_port(worker, burst, i, backend, backend_port, wanted,
+                        lb::snat_port_reusable_under_pressure))
         return drop(worker, burst, i, WEIR_DROP_SNAT_EXHAUSTED);
     if (vip.forward == WEIR_FORWARD_NAT)
         wanted.reply_hash =

@@ -580,6 +580,37 @@ TEST(Worker, SnatPortsRunOutByName) {
     EXPECT_EQ(lab.verdicts(WEIR_DROP_SNAT_EXHAUSTED), 300u - 128u);
 }
 
+// Far more connections than 2 x 64 ports, one after the other, closed by one side or the other.
+class EndedConnections : public ::testing::TestWithParam<bool> {};
+
+TEST_P(EndedConnections, LeaveTheirSnatPortsToNewOnes) {
+    bool client_closes_first = GetParam();
+    Lab lab({WEIR_FORWARD_FULL_NAT});
+    const Plan& p = lab.plan();
+    for (std::uint16_t port = 1; port <= 300; port++) {
+        std::vector<Bytes> there = lab.send(build(from_client(p, 0x02, port)));
+        ASSERT_EQ(there.size(), 1u) << "connection " << port;
+        PacketPlan reply;
+        reply.destination_mac = kOurMac;
+        reply.source = p.backend(backend_of(there[0]));
+        reply.source_port = p.backend_port;
+        reply.destination = p.snat();
+        reply.destination_port = source_port_of(there[0], p.v6);
+        reply.tcp_flags = 0x12;
+        lab.send(build(reply));
+        lab.send(build(from_client(p, 0x10, port)));
+        reply.tcp_flags = 0x11; // FIN
+        if (!client_closes_first)
+            lab.send(build(reply));
+        lab.send(build(from_client(p, 0x11, port)));
+        if (client_closes_first)
+            lab.send(build(reply));
+    }
+    EXPECT_EQ(lab.verdicts(WEIR_DROP_SNAT_EXHAUSTED), 0u);
+}
+
+INSTANTIATE_TEST_SUITE_P(BothWays, EndedConnections, ::testing::Bool());
+
 TEST(Worker, VlanTagGoesOnAndComesOff) {
     Lab lab({WEIR_FORWARD_NAT});
     const Plan& p = lab.plan();

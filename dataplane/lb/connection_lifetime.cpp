@@ -172,6 +172,11 @@ bool snat_port_reusable(ConnectionState state) {
     return state == ConnectionState::kClosingClient;
 }
 
+bool snat_port_reusable_under_pressure(ConnectionState state) {
+    return snat_port_reusable(state) || state == ConnectionState::kClosingBackend ||
+           state == ConnectionState::kRstClient || state == ConnectionState::kRstBackend;
+}
+
 std::uint16_t timeout_s(ConnectionState state, const weir_timeouts& timeouts) {
     switch (state) {
     case ConnectionState::kFree:

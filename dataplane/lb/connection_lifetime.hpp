@@ -81,6 +81,10 @@ bool refreshes(ConnectionState before, ConnectionState after, Direction directio
 // whose side of the old one is gone. The entry is to be erased first.
 bool snat_port_reusable(ConnectionState state);
 
+// Under pressure the ports of all ended connections may be: the backend may still be in TIME_WAIT,
+// and takes the new SYN if its sequence number or time stamp is the newer (RFC 6191).
+bool snat_port_reusable_under_pressure(ConnectionState state);
+
 std::uint16_t timeout_s(ConnectionState state, const weir_timeouts& timeouts);
 
 std::string_view state_name(ConnectionState state);
