@@ -181,6 +181,7 @@ Expected<void> Engine::make_contexts() {
         context.state = &generations_->current();
         context.rcu = rcu_.get();
         context.table = &memory_->table(worker);
+        context.last_hops = &memory_->last_hops(worker);
         context.secret = random_secret();
         context.counters = &memory_->counters();
         context.block = worker;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "dataplane/dpdk/memory.hpp"
 
+#include <new>
 #include <thread>
 
 namespace weir::dpdk {
@@ -35,10 +36,15 @@ Expected<channel::SharedMemory> table_memory(std::uint32_t worker, std::size_t b
     return Error{"no memory for a table of engine.connections: " + problem};
 }
 
+// A worker's memory: its connection table, and behind it, at a cache line, its last hops.
+std::size_t last_hops_offset(std::uint32_t connections) {
+    return (lb::ConnectionTable::bytes_needed(geometry_of(connections, 0, 1)) + 63) / 64 * 64;
+}
+
 } // namespace
 
 std::size_t EngineMemory::table_bytes(std::uint32_t connections) {
-    return lb::ConnectionTable::bytes_needed(geometry_of(connections, 0, 1));
+    return last_hops_offset(connections) + sizeof(lb::LastHops);
 }
 
 Expected<EngineMemory> EngineMemory::create(std::uint32_t workers, std::uint32_t connections,
@@ -62,12 +68,16 @@ Expected<EngineMemory> EngineMemory::create(std::uint32_t workers, std::uint32_t
     }
     // Laying a table out touches all of it: the tables side by side, or a start takes too long.
     memory.tables_.resize(workers);
+    memory.last_hops_.resize(workers);
     std::vector<std::thread> threads;
     threads.reserve(workers);
     for (std::uint32_t worker = 0; worker < workers; worker++)
         threads.emplace_back([&memory, worker, workers, connections] {
+            std::span<std::byte> at = memory.table_memory_[worker].bytes();
+            const std::size_t behind = last_hops_offset(connections);
             memory.tables_[worker] = lb::ConnectionTable::format(
-                memory.table_memory_[worker].bytes(), geometry_of(connections, worker, workers));
+                at.first(behind), geometry_of(connections, worker, workers));
+            memory.last_hops_[worker] = new (at.data() + behind) lb::LastHops{};
         });
     for (std::thread& thread : threads)
         thread.join();

@@ -8,6 +8,7 @@
 #include "dataplane/channel/sealed_memory.hpp"
 #include "dataplane/lb/connection_table.hpp"
 #include "dataplane/lb/counters.hpp"
+#include "dataplane/lb/last_hops.hpp"
 
 #include <deque>
 #include <vector>
@@ -16,7 +17,7 @@ namespace weir::dpdk {
 
 class EngineMemory {
 public:
-    // Bytes of one worker's table.
+    // Bytes of one worker's table and last hops.
     static std::size_t table_bytes(std::uint32_t connections);
 
     // With `huge` the tables are in huge pages if enough are free; `must_be_huge` makes it an error
@@ -26,6 +27,7 @@ public:
 
     lb::CountersView& counters() { return *counters_; }
     lb::ConnectionTable& table(std::uint32_t worker) { return tables_[worker]; }
+    lb::LastHops& last_hops(std::uint32_t worker) { return *last_hops_[worker]; }
     int counters_descriptor() const { return counters_memory_.descriptor(); }
     int table_descriptor(std::uint32_t worker) const { return table_memory_[worker].descriptor(); }
     std::uint32_t workers() const { return static_cast<std::uint32_t>(tables_.size()); }
@@ -36,6 +38,7 @@ private:
     std::optional<lb::CountersView> counters_;
     std::vector<channel::SharedMemory> table_memory_;
     std::vector<lb::ConnectionTable> tables_;
+    std::vector<lb::LastHops*> last_hops_; // in table_memory_
     bool huge_ = false;
 };
 
