@@ -1,0 +1,248 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// Control's side of the channel, played against the real server over a real socket.
+#include "dataplane/dpdk/channel_server.hpp"
+#include "dataplane/dpdk/generations_fixture.hpp"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <spdlog/spdlog.h>
+
+#include <filesystem>
+#include <poll.h>
+#include <random>
+#include <sys/socket.h>
+
+namespace weir::dpdk {
+namespace {
+
+using channel::MessageType;
+using ::testing::HasSubstr;
+
+class ChannelServerTest : public ::testing::Test {
+protected:
+    void SetUp() override {
+        spdlog::set_level(spdlog::level::off);
+        char directory[] = "/tmp/weir-server-XXXXXX";
+        ASSERT_NE(::mkdtemp(directory), nullptr);
+        directory_ = directory;
+        auto memory = EngineMemory::create(2, 1024, false, false);
+        ASSERT_TRUE(memory) << memory.error().sentence;
+        memory_.emplace(std::move(*memory));
+        auto hello = channel::make_message<channel::Hello>(MessageType::hello);
+        hello.workers = 2;
+        hello.interfaces = 1;
+        auto server = ChannelServer::listen(
+            path(), hello, *memory_, generations_,
+            [this](std::uint32_t row, const std::string& name) -> Expected<void> {
+                attached_ = std::to_string(row) + " " + name;
+                if (row != 0)
+                    return Error{"no such interface"};
+                return {};
+            });
+        ASSERT_TRUE(server) << server.error().sentence;
+        server_.emplace(std::move(*server));
+    }
+    void TearDown() override { std::filesystem::remove_all(directory_); }
+
+    std::string path() const { return directory_ + "/" + channel::kSocketName; }
+
+    channel::Socket connect() {
+        std::string problem;
+        auto socket = channel::Socket::connect(path(), problem);
+        EXPECT_TRUE(socket) << problem;
+        server_->on_listener_readable();
+        return std::move(*socket);
+    }
+
+    static channel::Packet next(const channel::Socket& socket) {
+        channel::Packet packet;
+        EXPECT_EQ(socket.receive(packet), channel::Receive::packet);
+        return packet;
+    }
+
+    // Reads the greeting up to Ready; returns what memory came.
+    static std::vector<channel::MemoryKind> greeting(const channel::Socket& socket,
+                                                     channel::Hello& hello) {
+        std::vector<channel::MemoryKind> kinds;
+        hello = next(socket).as<channel::Hello>().value();
+        for (;;) {
+            channel::Packet packet = next(socket);
+            if (packet.type() != MessageType::memory)
+                break;
+            EXPECT_TRUE(packet.descriptor);
+            kinds.push_back(packet.as<channel::Memory>()->kind);
+        }
+        return kinds;
+    }
+
+    static void send_segment(const channel::Socket& socket, const SentGeneration& sent) {
+        auto memory = channel::make_message<channel::Memory>(MessageType::memory);
+        memory.kind = channel::MemoryKind::segment;
+        memory.id = sent.segment_id();
+        ASSERT_TRUE(socket.send(memory, sent.segment.descriptor()));
+    }
+    channel::Ack publish(const channel::Socket& socket, const SentGeneration& sent) {
+        auto message = channel::make_message<channel::Publish>(MessageType::publish);
+        message.generation = sent.sample.tables.generation;
+        EXPECT_TRUE(socket.send(message, sent.root.descriptor()));
+        server_->on_client_readable();
+        return next(socket).as<channel::Ack>().value();
+    }
+
+    std::string directory_;
+    Readers readers_;
+    Generations generations_{readers_.rcu.get(), 1};
+    std::optional<EngineMemory> memory_;
+    std::optional<ChannelServer> server_;
+    std::string attached_;
+};
+
+using K = channel::MemoryKind;
+
+TEST_F(ChannelServerTest, GreetsWithEverythingControlNeeds) {
+    channel::Socket control = connect();
+    channel::Hello hello;
+    EXPECT_THAT(greeting(control, hello),
+                ::testing::ElementsAre(K::counters, K::connections, K::connections));
+    EXPECT_EQ(hello.generation, 0u);
+    EXPECT_EQ(hello.workers, 2u);
+}
+
+TEST_F(ChannelServerTest, ControlReadsTheCountersThatTheEngineWrites) {
+    channel::Socket control = connect();
+    next(control);
+    channel::Packet packet = next(control);
+    std::string problem;
+    auto mapped = channel::SharedMemory::map(std::move(packet.descriptor),
+                                             channel::Access::read_only, false, problem);
+    ASSERT_TRUE(mapped) << problem;
+    auto view = lb::CountersView::open(mapped->bytes(), problem);
+    ASSERT_TRUE(view) << problem;
+    lb::begin_write(memory_->counters().worker(1));
+    memory_->counters().worker(1).generated = 42;
+    lb::end_write(memory_->counters().worker(1));
+    EXPECT_EQ(view->read(1)->generated, 42u);
+}
+
+TEST_F(ChannelServerTest, APublishedGenerationIsAcknowledgedAndToldToTheNextControl) {
+    channel::Socket control = connect();
+    channel::Hello hello;
+    greeting(control, hello);
+    const SentGeneration sent(5);
+    send_segment(control, sent);
+    const channel::Ack ack = publish(control, sent);
+    EXPECT_EQ(ack.accepted, 1u);
+    EXPECT_EQ(ack.generation, 5u);
+    EXPECT_EQ(generations_.current().load()->generation(), 5u);
+
+    channel::Socket second = connect();
+    EXPECT_THAT(
+        greeting(second, hello),
+        ::testing::ElementsAre(K::counters, K::connections, K::connections, K::segment, K::root));
+    EXPECT_EQ(hello.generation, 5u);
+    channel::Packet packet;
+    EXPECT_EQ(control.receive(packet), channel::Receive::closed) << "the newest one is obeyed";
+    EXPECT_EQ(publish(second, SentGeneration(6)).accepted, 1u) << "the segment is held already";
+}
+
+TEST_F(ChannelServerTest, ARefusedGenerationSaysWhy) {
+    channel::Socket control = connect();
+    channel::Hello hello;
+    greeting(control, hello);
+    const channel::Ack ack = publish(control, SentGeneration(5));
+    EXPECT_EQ(ack.accepted, 0u);
+    EXPECT_EQ(ack.generation, 5u);
+    EXPECT_THAT(ack.sentence, HasSubstr("was not sent"));
+    EXPECT_TRUE(server_->connected());
+}
+
+TEST_F(ChannelServerTest, TapsAreAttachedOrRefusedWithASentence) {
+    channel::Socket control = connect();
+    channel::Hello hello;
+    greeting(control, hello);
+    auto attach = channel::make_message<channel::AttachTap>(MessageType::attach_tap);
+    std::memset(attach.kernel_name, 'x', sizeof(attach.kernel_name)); // not terminated
+    ASSERT_TRUE(control.send(attach));
+    server_->on_client_readable();
+    EXPECT_EQ(next(control).as<channel::Ack>()->accepted, 1u);
+    EXPECT_EQ(attached_, "0 " + std::string(16, 'x'));
+    attach.interface = 0xffffffff;
+    ASSERT_TRUE(control.send(attach));
+    server_->on_client_readable();
+    EXPECT_STREQ(next(control).as<channel::Ack>()->sentence, "no such interface");
+}
+
+TEST_F(ChannelServerTest, AControlThatVanishesIsForgotten) {
+    {
+        channel::Socket control = connect();
+        ASSERT_TRUE(server_->connected());
+    }
+    server_->on_client_readable();
+    EXPECT_FALSE(server_->connected());
+    channel::Socket again = connect();
+    EXPECT_TRUE(server_->connected());
+}
+
+TEST_F(ChannelServerTest, AnotherProtocolVersionIsToldSo) {
+    channel::Socket control = connect();
+    channel::Hello hello;
+    greeting(control, hello);
+    auto ready = channel::make_message<channel::Ready>(MessageType::ready);
+    ready.header.version++;
+    ASSERT_TRUE(control.send(ready));
+    server_->on_client_readable();
+    EXPECT_THAT(next(control).as<channel::Ack>()->sentence, HasSubstr("same release"));
+    EXPECT_FALSE(server_->connected());
+}
+
+// Whatever arrives, the server lives, and the generation that runs stays.
+TEST_F(ChannelServerTest, GarbageEndsTheConnectionAndNothingElse) {
+    {
+        channel::Socket control = connect();
+        channel::Hello hello;
+        greeting(control, hello);
+        const SentGeneration sent(5);
+        send_segment(control, sent);
+        ASSERT_EQ(publish(control, sent).accepted, 1u);
+    }
+    std::mt19937_64 random(7);
+    const SentGeneration some(9);
+    for (int round = 0; round < 2000; round++) {
+        channel::Socket control = connect();
+        std::vector<std::byte> bytes(random() % 400);
+        for (std::byte& byte : bytes)
+            byte = static_cast<std::byte>(random());
+        const channel::MessageHeader header{static_cast<MessageType>(random() % 8),
+                                            channel::kProtocolVersion};
+        const std::size_t sizes[] = {sizeof(channel::Memory), sizeof(channel::Publish),
+                                     sizeof(channel::AttachTap)};
+        if (random() % 2)
+            bytes.resize(sizes[random() % 3]);
+        if (random() % 4 && bytes.size() >= sizeof(header))
+            std::memcpy(bytes.data(), &header, sizeof(header));
+        iovec part{bytes.data(), bytes.size()};
+        alignas(cmsghdr) char control_bytes[CMSG_SPACE(sizeof(int))]{};
+        msghdr message{};
+        message.msg_iov = &part;
+        message.msg_iovlen = 1;
+        if (random() % 2) {
+            const int descriptor =
+                random() % 2 ? some.root.descriptor() : some.segment.descriptor();
+            message.msg_control = control_bytes;
+            message.msg_controllen = sizeof(control_bytes);
+            cmsghdr* c = CMSG_FIRSTHDR(&message);
+            *c = {CMSG_LEN(sizeof(int)), SOL_SOCKET, SCM_RIGHTS};
+            std::memcpy(CMSG_DATA(c), &descriptor, sizeof(int));
+        }
+        ASSERT_GE(::sendmsg(control.descriptor(), &message, MSG_NOSIGNAL), 0);
+        server_->on_client_readable();
+    }
+    EXPECT_EQ(generations_.current().load()->generation(), 5u);
+    channel::Socket control = connect();
+    channel::Hello hello;
+    greeting(control, hello);
+    EXPECT_EQ(hello.generation, 5u);
+}
+
+} // namespace
+} // namespace weir::dpdk
