@@ -21,6 +21,12 @@ std::string_view without_prefix(std::string_view line) {
     return line;
 }
 
+// EAL's own way of saying that what it just reported ended the attempt.
+bool says_nothing(std::string_view line) {
+    return line.starts_with("Driver cannot attach the device") ||
+           line.starts_with("Failed to attach device on primary process");
+}
+
 } // namespace
 
 OutputCapture::OutputCapture() {
@@ -68,7 +74,7 @@ std::string last_reason(std::string_view printed) {
         std::string_view line = without_prefix(printed.substr(0, end));
         while (!line.empty() && (line.back() == '\r' || line.back() == ' ' || line.back() == '.'))
             line.remove_suffix(1);
-        if (!line.empty() && (lines.empty() || lines.back() != line))
+        if (!line.empty() && !says_nothing(line) && (lines.empty() || lines.back() != line))
             lines.push_back(line);
         printed = end == std::string_view::npos ? std::string_view() : printed.substr(end + 1);
     }

@@ -30,6 +30,9 @@ TEST(OutputCapture, TheLastLinesBecomePartOfASentence) {
     EXPECT_EQ(last_reason("a\nlibbpf: failed to load.\ninit_internals(): Failed queue 2\nx\n"),
               "failed to load; Failed queue 2; x");
     EXPECT_EQ(last_reason("two words: kept"), "two words: kept");
+    EXPECT_EQ(last_reason("PMD: no such file\nEAL: Driver cannot attach the device (x)\n"
+                          "EAL: Failed to attach device on primary process\n"),
+              "no such file");
 }
 
 } // namespace
