@@ -1,0 +1,253 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// weir-dataplane as its user meets it: what it says when it cannot start, how it ends, and that a
+// control process finds it. Runs the program itself (WEIR_DATAPLANE) on a device that needs no
+// privileges and has no traffic.
+#include "dataplane/channel/socket.hpp"
+#include "dataplane/dpdk/generations_fixture.hpp"
+#include "dataplane/lb/counters.hpp"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <chrono>
+#include <csignal>
+#include <cstdlib>
+#include <fcntl.h>
+#include <filesystem>
+#include <fstream>
+#include <functional>
+#include <poll.h>
+#include <sstream>
+#include <sys/wait.h>
+#include <thread>
+#include <unistd.h>
+
+namespace weir::dpdk {
+namespace {
+
+using channel::MessageType;
+using ::testing::HasSubstr;
+using ::testing::Not;
+
+constexpr const char* kQuietDevice = "vdev:net_null0,no-rx=1";
+constexpr const char* kSmall = "hugepages = \"off\"\nconnections = 1024\n";
+
+bool eventually(const std::function<bool()>& condition) {
+    const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(20);
+    while (!condition()) {
+        if (std::chrono::steady_clock::now() > deadline)
+            return false;
+        std::this_thread::sleep_for(std::chrono::milliseconds(5));
+    }
+    return true;
+}
+
+// The running program; killed with the object if it still runs.
+class Program {
+public:
+    explicit Program(const std::vector<std::string>& arguments, const std::string& log) {
+        pid_ = ::fork();
+        if (pid_ == 0) {
+            const int file = ::open(log.c_str(), O_CREAT | O_TRUNC | O_WRONLY, 0600);
+            ::dup2(file, STDOUT_FILENO);
+            ::dup2(file, STDERR_FILENO);
+            std::vector<char*> pointers;
+            std::string name = std::getenv("WEIR_DATAPLANE");
+            pointers.push_back(name.data());
+            for (const std::string& argument : arguments)
+                pointers.push_back(const_cast<char*>(argument.c_str()));
+            pointers.push_back(nullptr);
+            ::execv(name.c_str(), pointers.data());
+            ::_exit(127);
+        }
+    }
+    Program(const Program&) = delete;
+    Program& operator=(const Program&) = delete;
+    ~Program() {
+        if (pid_ > 0) {
+            ::kill(pid_, SIGKILL);
+            ::waitpid(pid_, nullptr, 0);
+        }
+    }
+
+    void send(int signal) const { ::kill(pid_, signal); }
+
+    // The exit code; -1 when it does not end in time, 128 + N when signal N ended it.
+    int wait() {
+        int status = 0;
+        if (!eventually([&] { return ::waitpid(pid_, &status, WNOHANG) == pid_; }))
+            return -1;
+        pid_ = -1;
+        return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+    }
+
+private:
+    pid_t pid_ = -1;
+};
+
+class StartTest : public ::testing::Test {
+protected:
+    void SetUp() override {
+        ASSERT_NE(std::getenv("WEIR_DATAPLANE"), nullptr) << "run by meson test";
+        char directory[] = "/tmp/weir-start-XXXXXX";
+        ASSERT_NE(::mkdtemp(directory), nullptr);
+        directory_ = directory;
+    }
+    void TearDown() override { std::filesystem::remove_all(directory_); }
+
+    std::string write_config(const std::string& device, const std::string& engine = "",
+                             const std::string& name = "weir.toml") {
+        const std::string path = directory_ + "/" + name;
+        std::ofstream(path) << "[engine]\n"
+                            << kSmall << engine << "\n[interface.uplink]\ndevice = \"" << device
+                            << "\"\naddresses = [\"192.0.2.2/24\"]\n"
+                            << "[pool.p]\nbackends = [{ address = \"192.0.2.11:80\" }]\n"
+                            << "[vip.v]\naddress = \"203.0.113.10\"\nport = 80\n"
+                            << "protocol = \"tcp\"\nforward = \"full-nat\"\npool = \"p\"\n";
+        return path;
+    }
+    std::string runtime() const { return directory_ + "/run"; }
+    std::string log() const {
+        std::ostringstream text;
+        text << std::ifstream(directory_ + "/log").rdbuf();
+        return text.str();
+    }
+    Program start(const std::string& config) {
+        return Program({"--config", config, "--runtime-dir", runtime()}, directory_ + "/log");
+    }
+    // Runs it to its end.
+    int run(const std::string& config) { return start(config).wait(); }
+
+    channel::Socket connect() {
+        std::optional<channel::Socket> socket;
+        std::string problem;
+        EXPECT_TRUE(eventually([&] {
+            socket = channel::Socket::connect(runtime() + "/" + channel::kSocketName, problem);
+            return socket.has_value();
+        })) << problem
+            << log();
+        return std::move(*socket);
+    }
+
+    static channel::Packet next(const channel::Socket& socket) {
+        pollfd wait{socket.descriptor(), POLLIN, 0};
+        ::poll(&wait, 1, 10'000);
+        channel::Packet packet;
+        EXPECT_EQ(socket.receive(packet), channel::Receive::packet);
+        return packet;
+    }
+
+    std::string directory_;
+};
+
+TEST_F(StartTest, StartsServesControlAndEndsCleanly) {
+    Program program = start(write_config(kQuietDevice));
+    const channel::Socket control = connect();
+    const auto hello = next(control).as<channel::Hello>();
+    ASSERT_TRUE(hello) << log();
+    EXPECT_EQ(hello->interfaces, 1u);
+    EXPECT_STREQ(hello->interface[0].name, "uplink");
+    EXPECT_STREQ(hello->interface[0].driver, "net_null");
+    EXPECT_EQ(hello->interface[0].kind, channel::InterfaceKind::bypassed);
+    channel::Packet counters = next(control);
+    std::string problem;
+    auto memory = channel::SharedMemory::map(std::move(counters.descriptor),
+                                             channel::Access::read_only, false, problem);
+    ASSERT_TRUE(memory) << problem;
+    auto view = lb::CountersView::open(memory->bytes(), problem);
+    ASSERT_TRUE(view) << problem;
+    while (next(control).type() != MessageType::ready) {
+    }
+
+    const SentGeneration sent(1);
+    auto segment = channel::make_message<channel::Memory>(MessageType::memory);
+    segment.kind = channel::MemoryKind::segment;
+    segment.id = sent.segment_id();
+    ASSERT_TRUE(control.send(segment, sent.segment.descriptor()));
+    auto publish = channel::make_message<channel::Publish>(MessageType::publish);
+    publish.generation = 1;
+    ASSERT_TRUE(control.send(publish, sent.root.descriptor()));
+    const auto ack = next(control).as<channel::Ack>();
+    ASSERT_TRUE(ack);
+    EXPECT_EQ(ack->accepted, 1u) << ack->sentence;
+    for (std::uint32_t block = 0; block < view->blocks(); block++)
+        EXPECT_TRUE(eventually([&] { return view->read(block)->generation == 1; })) << block;
+
+    program.send(SIGHUP);
+    program.send(SIGTERM);
+    EXPECT_EQ(program.wait(), 0) << log();
+    EXPECT_FALSE(std::filesystem::exists(runtime() + "/" + channel::kSocketName));
+    for (std::uint32_t block = 0; block < view->blocks(); block++)
+        EXPECT_TRUE(lb::books_of(*view->read(block)).balanced()) << block;
+}
+
+TEST_F(StartTest, StartsAgainAfterItWasKilled) {
+    const std::string config = write_config(kQuietDevice);
+    {
+        Program program = start(config);
+        next(connect());
+        program.send(SIGKILL);
+        EXPECT_EQ(program.wait(), 128 + SIGKILL);
+    }
+    Program again = start(config);
+    EXPECT_TRUE(next(connect()).as<channel::Hello>()) << log();
+    again.send(SIGINT);
+    EXPECT_EQ(again.wait(), 0) << log();
+}
+
+TEST_F(StartTest, ASecondOneInTheSameDirectoryIsRefused) {
+    Program first = start(write_config(kQuietDevice));
+    next(connect());
+    std::string second_log = directory_ + "/second";
+    Program second({"--config", directory_ + "/weir.toml", "--runtime-dir", runtime()}, second_log);
+    EXPECT_EQ(second.wait(), 1);
+    std::ostringstream said;
+    said << std::ifstream(second_log).rdbuf();
+    EXPECT_THAT(said.str(), HasSubstr("another weir-dataplane runs in " + runtime()));
+}
+
+TEST_F(StartTest, ABadEditCannotStopARestart) {
+    std::filesystem::create_directories(runtime());
+    write_config(kQuietDevice, "", "run/accepted.toml");
+    Program program = start(write_config(kQuietDevice, "wokers = [0]"));
+    EXPECT_TRUE(next(connect()).as<channel::Hello>()) << log();
+    EXPECT_THAT(log(), HasSubstr("accepted.toml, the last configuration that was accepted"));
+    EXPECT_THAT(log(), HasSubstr("wokers"));
+    program.send(SIGTERM);
+    EXPECT_EQ(program.wait(), 0);
+}
+
+TEST_F(StartTest, ABadConfigurationIsShownWithItsPlace) {
+    EXPECT_EQ(run(write_config(kQuietDevice, "wokers = [0]")), 2);
+    EXPECT_THAT(log(), HasSubstr("weir.toml:4:1: error"));
+}
+
+TEST_F(StartTest, WrongUsageIsCodeTwo) {
+    Program program({"--nonsense"}, directory_ + "/log");
+    EXPECT_EQ(program.wait(), 2);
+}
+
+TEST_F(StartTest, WhatCannotBeIsOneSentence) {
+    struct Case {
+        const char* device;
+        const char* engine;
+        const char* says;
+    };
+    const Case cases[] = {
+        {kQuietDevice, "workers = [0, 1000]", "core 1000 is not available: this machine has"},
+        {"nosuch0", "", "there is no interface 'nosuch0' here"},
+        {"0000:ff:1f.7", "", "there is no PCI device 0000:ff:1f.7"},
+        {"vdev:net_nosuch0", "", "DPDK cannot make 'net_nosuch0'"},
+        {"vdev:net_pcap0,rx_pcap=/nonexistent", "", "Couldn't open /nonexistent"},
+    };
+    for (const Case& c : cases) {
+        EXPECT_EQ(run(write_config(c.device, c.engine)), 1) << c.says;
+        const std::string said = log();
+        EXPECT_THAT(said, HasSubstr(c.says));
+        EXPECT_EQ(std::count(said.begin(), said.end(), '\n'), 1) << said;
+        EXPECT_THAT(said, Not(HasSubstr("EAL:")));
+    }
+}
+
+} // namespace
+} // namespace weir::dpdk
