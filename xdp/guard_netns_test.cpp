@@ -6,7 +6,10 @@
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
 #include <linux/if_link.h>
+#include <linux/if_xdp.h>
+#include <sys/socket.h>
 
+#include <cstdlib>
 #include <memory>
 #include <optional>
 
@@ -38,6 +41,41 @@ TestTable served_table() {
     return table;
 }
 
+// An AF_XDP socket on queue 0 that takes packets and never reads them.
+class PacketSocket {
+public:
+    explicit PacketSocket(unsigned ifindex)
+        : memory_(std::aligned_alloc(4096, kBytes)), socket_(socket(AF_XDP, SOCK_RAW, 0)) {
+        xdp_umem_reg area{};
+        area.addr = reinterpret_cast<uint64_t>(memory_.get());
+        area.len = kBytes;
+        area.chunk_size = 2048;
+        const int entries = 16;
+        sockaddr_xdp address{};
+        address.sxdp_family = AF_XDP;
+        address.sxdp_flags = XDP_COPY;
+        address.sxdp_ifindex = ifindex;
+        const int fd = socket_.get();
+        bound_ =
+            setsockopt(fd, SOL_XDP, XDP_UMEM_REG, &area, sizeof(area)) == 0 &&
+            setsockopt(fd, SOL_XDP, XDP_UMEM_FILL_RING, &entries, sizeof(entries)) == 0 &&
+            setsockopt(fd, SOL_XDP, XDP_UMEM_COMPLETION_RING, &entries, sizeof(entries)) == 0 &&
+            setsockopt(fd, SOL_XDP, XDP_RX_RING, &entries, sizeof(entries)) == 0 &&
+            bind(fd, reinterpret_cast<sockaddr*>(&address), sizeof(address)) == 0;
+    }
+    bool bound() const { return bound_; }
+    const Descriptor& socket_descriptor() const { return socket_; }
+
+private:
+    static constexpr size_t kBytes = 16 * 2048;
+    struct Free {
+        void operator()(void* memory) const { std::free(memory); }
+    };
+    std::unique_ptr<void, Free> memory_;
+    Descriptor socket_;
+    bool bound_ = false;
+};
+
 MatchTableView view_of(const TestTable& table) {
     return {table.header(), table.range_rows(), table.rows()};
 }
@@ -62,6 +100,13 @@ public:
 
     bool fits_the_driver() const { return only_one_ && has_xsks_map_; }
     int error() const { return error_; }
+    // Puts a bound AF_XDP socket of its queue 0 into the map, as the driver does.
+    bool serve(const Descriptor& socket) {
+        const uint32_t queue = 0;
+        const int fd = socket.get();
+        return bpf_map_update_elem(bpf_object__find_map_fd_by_name(object_, "xsks_map"), &queue,
+                                   &fd, BPF_ANY) == 0;
+    }
 
 private:
     int ifindex_;
@@ -289,6 +334,31 @@ TEST_F(GuardInNamespace, SteeringWithoutASocketLeavesPacketsToTheGuard) {
     EXPECT_GE(counters->no_socket, 3u);
     EXPECT_GE(counters->passed, 2u);
     EXPECT_EQ(counters->to_socket, 0u);
+}
+
+TEST_F(GuardInNamespace, SteeringGivesServedPacketsToTheSocket) {
+    AttachedObject object(lab_->ifindex());
+    ASSERT_EQ(object.error(), 0);
+    Steering steering(lab_->ifindex());
+    ASSERT_TRUE(steering.publish(view_of(served_table()), 1));
+    {
+        PacketSocket socket(lab_->ifindex());
+        ASSERT_TRUE(socket.bound());
+        ASSERT_TRUE(object.serve(socket.socket_descriptor()));
+        for (const char* vip : {kVip, kVip6}) {
+            const uint64_t before = steering.counters()->to_socket;
+            Attempt served = lab_->connect(vip, 80, SOCK_STREAM);
+            ASSERT_TRUE(eventually([&] { return steering.counters()->to_socket > before; }));
+            EXPECT_EQ(served.error(), 0) << "the kernel has not seen it, there is no guard";
+            Attempt not_served = lab_->connect(vip, 81, SOCK_STREAM);
+            EXPECT_TRUE(eventually([&] { return not_served.refused(); })) << vip;
+        }
+        EXPECT_EQ(steering.counters()->no_socket, 0u);
+    }
+    // The socket died with its owner; its packets go to the kernel from the next one on.
+    Attempt orphaned = lab_->connect(kVip, 80, SOCK_STREAM);
+    EXPECT_TRUE(eventually([&] { return orphaned.refused(); }));
+    EXPECT_GE(steering.counters()->no_socket, 1u);
 }
 
 TEST_F(GuardInNamespace, SteeringFollowsARestartedDriver) {

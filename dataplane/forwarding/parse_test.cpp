@@ -295,6 +295,14 @@ TEST(Parse, FragmentsCarryPortsOnlyInTheFirst) {
         EXPECT_EQ(parsed.verdict, WEIR_UNDECIDED) << c.name << c.six;
         EXPECT_EQ(parsed.packet.flags, c.flags) << c.name << c.six;
     }
+    for (unsigned bit = 0; bit < 13; bit++) {
+        PacketPlan four;
+        four.v4_fragment = static_cast<uint16_t>(1u << bit);
+        EXPECT_EQ(parse(four).packet.flags, kLater) << bit;
+        PacketPlan six = plan6();
+        six.v6_extensions = {fragment(1u << bit, false)};
+        EXPECT_EQ(parse(six).packet.flags, kLater) << bit;
+    }
     PacketPlan dont_fragment;
     dont_fragment.v4_fragment = 0x4000;
     EXPECT_EQ(parse(dont_fragment).packet.flags, WEIR_PACKET_PORTS);

@@ -174,6 +174,25 @@ TEST(Translate, UdpWithoutAChecksumStaysWithout) {
     EXPECT_EQ(sums_of(frame).l4_stored, 0u);
 }
 
+TEST(Translate, AUdpSumOfZeroIsSentAsAllOnes) {
+    PacketPlan plan;
+    plan.protocol = 17;
+    const Bytes original = build(plan);
+    size_t all_ones = 0;
+    for (unsigned port = 1; port < 0x10000; port++) { // some port makes the sum come out as zero
+        Bytes frame = original;
+        const weir_packet packet = parsed(frame);
+        weir_translation to;
+        weir_translation_of(&packet, &to);
+        to.source_port = be16(port);
+        weir_translate(frame.data(), frame.data() + frame.size(), &packet, &to);
+        const unsigned stored = get16(frame, packet.l4_offset + 6u);
+        ASSERT_NE(stored, 0u) << port;
+        all_ones += stored == 0xffff;
+    }
+    EXPECT_GT(all_ones, 0u);
+}
+
 TEST(Translate, ThereAndBackIsTheSamePacketTwoHopsOlder) {
     for (const Sample& sample : sound_packets()) {
         if (!has_ports(sample.plan))
