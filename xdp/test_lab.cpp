@@ -7,8 +7,8 @@
 #include <netinet/in.h>
 #include <sys/wait.h>
 
-#include <algorithm>
 #include <cstring>
+#include <fstream>
 #include <stdexcept>
 
 namespace weir::xdp_test {
@@ -61,7 +61,7 @@ Lab::Lab() : before_(current_namespace()) {
     const std::string client_path =
         "/proc/" + std::to_string(getpid()) + "/fd/" + std::to_string(client_.get());
     ip("link set lo up");
-    ip("link add b0 type veth peer name c0 netns " + client_path);
+    ip("link add b0 address 02:00:00:00:00:02 type veth peer name c0 netns " + client_path);
     ip("addr add 192.0.2.2/24 dev b0");
     ip("addr add 198.51.100.10/32 dev b0"); // the VIP
     ip("-6 addr add 2001:db8::2/64 dev b0 nodad");
@@ -84,6 +84,10 @@ Lab::~Lab() {
 
 void Lab::ip(const std::string& arguments) const {
     run_ip(arguments);
+}
+
+void Lab::router() const {
+    std::ofstream("/proc/sys/net/ipv4/ip_forward") << "1\n";
 }
 
 void Lab::client_ip(const std::string& arguments) const {
@@ -131,7 +135,6 @@ Attempt Lab::connect(const std::string& address, uint16_t port, int type) const 
 }
 
 void Lab::send_frame(std::vector<uint8_t> frame, uint16_t linear_bytes) const {
-    std::fill_n(frame.begin(), 6, uint8_t{0xff});
     // struct virtio_net_hdr (its kernel header is not C++): 10 bytes, hdr_len is the third and
     // fourth, host order.
     uint8_t header[10] = {};

@@ -60,13 +60,15 @@ public:
 
     // A non-blocking connect from the client's namespace; SOCK_STREAM or SOCK_DGRAM.
     Attempt connect(const std::string& address, uint16_t port, int type) const;
-    // Sends a frame from c0 to whoever is there (the destination MAC becomes broadcast). With
+    // Sends a frame from c0; b0's MAC is the one that PacketPlan addresses. With
     // `linear_bytes`, b0's kernel gets an skb that has only so much of it outside pages; such a
     // frame has to be larger than a page.
     void send_frame(std::vector<uint8_t> frame, uint16_t linear_bytes = 0) const;
     // Runs `ip ...` in the balancer's or client's namespace; aborts the test when it fails.
     void ip(const std::string& arguments) const;
     void client_ip(const std::string& arguments) const;
+    // Lets the balancer's kernel forward IPv4.
+    void router() const;
     void in_client(const std::function<void()>& work) const;
 
 private:
