@@ -227,8 +227,8 @@ Expected<void> start_port(const Device& device, std::uint16_t port, std::uint16_
     if (int error = rte_eth_dev_info_get(port, &info); error != 0)
         return failed("look at", error);
     if (device.config.mtu > info.max_mtu)
-        return Error{"interface." + device.config.name + ".mtu: " +
-                     std::to_string(device.config.mtu) + " is more than the " +
+        return Error{"interface." + device.config.name +
+                     ".mtu: " + std::to_string(device.config.mtu) + " is more than the " +
                      std::to_string(info.max_mtu) + " that " + device.driver + " can do"};
     rte_eth_conf conf{};
     if (!device.kernel_visible())

@@ -142,7 +142,7 @@ inline void repair_v4_checksum(Bytes& frame) {
     if (frame.size() < at + 2 + 20 || get16(frame, at) != 0x0800)
         return;
     const size_t header = at + 2;
-    const size_t bytes = (frame[header] & 15u) * 4u;
+    const size_t bytes = size_t{frame[header] & 15u} * 4;
     if (bytes < 20 || frame.size() < header + bytes)
         return;
     set16(frame, header + 10, 0);
