@@ -1,0 +1,253 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "control/api/server.hpp"
+
+#include <utility> // Boost 1.74's awaitable.hpp uses std::exchange without it
+
+#include <boost/asio/ip/tcp.hpp>
+#include <boost/asio/local/stream_protocol.hpp>
+#include <boost/asio/steady_timer.hpp>
+#include <boost/beast/core.hpp>
+#include <boost/beast/http.hpp>
+
+#include <spdlog/spdlog.h>
+
+#include <cerrno>
+#include <chrono>
+#include <cstring>
+#include <optional>
+#include <sys/stat.h>
+#include <unistd.h>
+
+namespace weir::control {
+
+namespace asio = boost::asio;
+namespace beast = boost::beast;
+namespace http = boost::beast::http;
+using boost::system::error_code;
+
+namespace {
+
+constexpr std::size_t kMostConnections = 64;
+constexpr std::uint32_t kMostHeaderBytes = 16 * 1024;
+constexpr std::uint64_t kMostBodyBytes = 4 * 1024 * 1024;
+constexpr std::chrono::seconds kTimeout{10};
+
+} // namespace
+
+struct HttpServer::Shared {
+    asio::io_context& io;
+    HttpHandler handler;
+    std::vector<std::function<void()>> close_listeners;
+    std::size_t connections = 0;
+    bool stopped = false;
+};
+
+namespace {
+
+// One connection: read, handle, write, again. Keeps itself alive by its handlers.
+template <class Protocol> class Session : public std::enable_shared_from_this<Session<Protocol>> {
+public:
+    using Socket = typename Protocol::socket;
+
+    template <class Shared>
+    Session(Socket socket, const std::shared_ptr<Shared>& shared, bool local)
+        : socket_(std::move(socket)), timer_(socket_.get_executor()), local_(local),
+          handler_(&shared->handler) {
+        shared->connections++;
+        released_ = std::shared_ptr<void>(nullptr, [shared](void*) { shared->connections--; });
+    }
+
+    void read() {
+        parser_.emplace();
+        parser_->header_limit(kMostHeaderBytes);
+        parser_->body_limit(kMostBodyBytes);
+        arm();
+        http::async_read(socket_, buffer_, *parser_,
+                         [self = this->shared_from_this()](const error_code& error, std::size_t) {
+                             self->on_read(error);
+                         });
+    }
+
+private:
+    void arm() {
+        timer_.expires_after(kTimeout);
+        timer_.async_wait([weak = this->weak_from_this()](const error_code& error) {
+            const auto self = weak.lock();
+            if (!error && self)
+                self->close();
+        });
+    }
+
+    void close() {
+        error_code ignored;
+        timer_.cancel(ignored);
+        socket_.shutdown(Socket::shutdown_both, ignored);
+        socket_.close(ignored);
+    }
+
+    void on_read(const error_code& error) {
+        if (error == http::error::body_limit) {
+            write({413, "application/json", "{\"error\":\"the request is larger than 4 MiB\"}"},
+                  false);
+            return;
+        }
+        if (error) {
+            close();
+            return;
+        }
+        const auto& message = parser_->get();
+        HttpRequest request;
+        request.method = std::string(message.method_string());
+        const std::string target(message.target());
+        const std::size_t question = target.find('?');
+        request.path = percent_decoded(target.substr(0, question), false);
+        if (question != std::string::npos)
+            request.query = target.substr(question + 1);
+        request.body = message.body();
+        request.local = local_;
+        const bool keep_alive = message.keep_alive();
+        (*handler_)(request, [self = this->shared_from_this(), keep_alive](HttpResponse response) {
+            self->write(std::move(response), keep_alive);
+        });
+    }
+
+    void write(HttpResponse answer, bool keep_alive) {
+        response_.emplace(static_cast<http::status>(answer.status), 11);
+        response_->set(http::field::server, "weir-control");
+        response_->set(http::field::content_type, answer.content_type);
+        response_->set(http::field::cache_control, "no-store");
+        response_->keep_alive(keep_alive);
+        response_->body() = std::move(answer.body);
+        response_->prepare_payload();
+        arm();
+        http::async_write(
+            socket_, *response_,
+            [self = this->shared_from_this(), keep_alive](const error_code& error, std::size_t) {
+                if (error || !keep_alive)
+                    self->close();
+                else
+                    self->read();
+            });
+    }
+
+    Socket socket_;
+    asio::steady_timer timer_;
+    beast::flat_buffer buffer_{kMostHeaderBytes + kMostBodyBytes};
+    std::optional<http::request_parser<http::string_body>> parser_;
+    std::optional<http::response<http::string_body>> response_;
+    bool local_;
+    HttpHandler* handler_;
+    std::shared_ptr<void> released_; // also keeps the handler alive
+};
+
+template <class Protocol, class Shared>
+void accept_next(const std::shared_ptr<typename Protocol::acceptor>& acceptor,
+                 const std::shared_ptr<Shared>& shared, bool local) {
+    acceptor->async_accept(
+        [acceptor, shared, local](const error_code& error, typename Protocol::socket socket) {
+            if (shared->stopped || error == asio::error::operation_aborted)
+                return;
+            // Over the limit: closed at once, which is an answer too.
+            if (!error && shared->connections < kMostConnections)
+                std::make_shared<Session<Protocol>>(std::move(socket), shared, local)->read();
+            accept_next<Protocol>(acceptor, shared, local);
+        });
+}
+
+} // namespace
+
+HttpServer::HttpServer(asio::io_context& io, HttpHandler handler)
+    : shared_(new Shared{io, std::move(handler), {}}) {}
+
+HttpServer::~HttpServer() {
+    stop();
+}
+
+void HttpServer::stop() {
+    shared_->stopped = true;
+    for (const auto& close : shared_->close_listeners)
+        close();
+    shared_->close_listeners.clear();
+}
+
+Expected<void> HttpServer::listen_unix(const std::string& path) {
+    using Protocol = asio::local::stream_protocol;
+    ::unlink(path.c_str()); // the runtime directory's lock says that nobody else has it
+    auto acceptor = std::make_shared<Protocol::acceptor>(shared_->io);
+    error_code error;
+    acceptor->open(Protocol(), error);
+    if (!error) {
+        const mode_t before = ::umask(0117);
+        acceptor->bind(Protocol::endpoint(path), error);
+        ::umask(before);
+    }
+    if (!error)
+        acceptor->listen(asio::socket_base::max_listen_connections, error);
+    if (error)
+        return Error{"cannot listen on " + path + ": " + error.message()};
+    accept_next<Protocol>(acceptor, shared_, true);
+    shared_->close_listeners.emplace_back([acceptor] { acceptor->close(); });
+    return {};
+}
+
+Expected<void> HttpServer::listen_tcp(const net::Endpoint& endpoint) {
+    using Protocol = asio::ip::tcp;
+    const std::string text = endpoint.to_string();
+    error_code error;
+    const auto address = asio::ip::make_address(endpoint.address.to_string(), error);
+    if (error)
+        return Error{"cannot listen on " + text + ": " + error.message()};
+    const Protocol::endpoint local(address, endpoint.port.value_or(0));
+    auto acceptor = std::make_shared<Protocol::acceptor>(shared_->io);
+    acceptor->open(local.protocol(), error);
+    if (!error)
+        acceptor->set_option(asio::socket_base::reuse_address(true), error);
+    if (!error)
+        acceptor->bind(local, error);
+    if (!error)
+        acceptor->listen(asio::socket_base::max_listen_connections, error);
+    if (error)
+        return Error{"cannot listen on " + text + " ([api] listen): " + error.message()};
+    accept_next<Protocol>(acceptor, shared_, false);
+    shared_->close_listeners.emplace_back([acceptor] { acceptor->close(); });
+    return {};
+}
+
+std::string percent_decoded(const std::string& text, bool plus_is_space) {
+    const auto digit = [](char c) {
+        if (c >= '0' && c <= '9')
+            return c - '0';
+        if (c >= 'a' && c <= 'f')
+            return c - 'a' + 10;
+        if (c >= 'A' && c <= 'F')
+            return c - 'A' + 10;
+        return -1;
+    };
+    std::string result;
+    for (std::size_t i = 0; i < text.size(); i++) {
+        if (text[i] == '%' && i + 2 < text.size() && digit(text[i + 1]) >= 0 &&
+            digit(text[i + 2]) >= 0) {
+            result += static_cast<char>(digit(text[i + 1]) * 16 + digit(text[i + 2]));
+            i += 2;
+        } else {
+            result += text[i] == '+' && plus_is_space ? ' ' : text[i];
+        }
+    }
+    return result;
+}
+
+std::string query_value(const std::string& query, const std::string& key) {
+    std::size_t begin = 0;
+    while (begin <= query.size()) {
+        const std::size_t end = std::min(query.find('&', begin), query.size());
+        const std::string pair = query.substr(begin, end - begin);
+        const std::size_t equals = pair.find('=');
+        if (percent_decoded(pair.substr(0, equals), true) == key)
+            return equals == std::string::npos ? ""
+                                               : percent_decoded(pair.substr(equals + 1), true);
+        begin = end + 1;
+    }
+    return "";
+}
+
+} // namespace weir::control

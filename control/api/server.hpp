@@ -1,0 +1,53 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// HTTP/1.1 over a Unix socket or TCP: bounded requests, bounded connections, bounded time. Knows
+// nothing of what is served. One io_context, one thread.
+#pragma once
+
+#include <boost/asio/io_context.hpp>
+
+#include <functional>
+#include <memory>
+#include <string>
+
+#include "config/address.hpp"
+#include "config/expected.hpp"
+
+namespace weir::control {
+
+struct HttpRequest {
+    std::string method;
+    std::string path;  // decoded, without the query
+    std::string query; // as it came
+    std::string body;
+    bool local = false; // over the Unix socket: may change things
+};
+
+struct HttpResponse {
+    unsigned status = 200;
+    std::string content_type = "application/json";
+    std::string body;
+};
+
+// Answers now or later, once; in the event loop's thread.
+using HttpRespond = std::function<void(HttpResponse)>;
+using HttpHandler = std::function<void(const HttpRequest&, HttpRespond)>;
+
+class HttpServer {
+public:
+    HttpServer(boost::asio::io_context& io, HttpHandler handler);
+    ~HttpServer();
+
+    Expected<void> listen_unix(const std::string& path); // mode 0660
+    Expected<void> listen_tcp(const net::Endpoint& endpoint);
+    void stop();
+
+private:
+    struct Shared;
+    std::shared_ptr<Shared> shared_;
+};
+
+// The value of a key in "a=1&b=x%20y", decoded; empty when it is not there.
+std::string query_value(const std::string& query, const std::string& key);
+std::string percent_decoded(const std::string& text, bool plus_is_space);
+
+} // namespace weir::control

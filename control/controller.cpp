@@ -1,0 +1,394 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "control/controller.hpp"
+
+#include <spdlog/spdlog.h>
+
+#include <algorithm>
+
+#include "control/compile/identity.hpp"
+#include "control/state_files.hpp"
+
+namespace weir::control {
+
+namespace {
+
+Instant clock_now() {
+    return std::chrono::steady_clock::now();
+}
+
+} // namespace
+
+Controller::Controller(boost::asio::io_context& io, ControllerSettings settings,
+                       PacketSteering& steering)
+    : io_(io), settings_(std::move(settings)), config_(settings_.config), steering_(steering),
+      kernel_side_(io), neighbourhood_(io, [this] { schedule(); }),
+      prober_(io, [this](const BackendHealth&) { schedule(); }),
+      link_(
+          io, settings_.runtime_directory + "/" + channel::kSocketName,
+          {.ready =
+               [this](const Engine& engine, std::shared_ptr<const Generation> running) {
+                   engine_ready(engine, std::move(running));
+               },
+           .lost =
+               [this] {
+                   usable_ = false;
+                   steered_ = false;
+                   note("engine", {"weir-dataplane is not connected"});
+                   finish_waiters(true);
+               },
+           .answered =
+               [this](const std::shared_ptr<const Generation>& generation, bool accepted,
+                      const std::string& reason) { engine_answered(generation, accepted, reason); },
+           .tap_answered =
+               [this](bool accepted, const std::string& reason) {
+                   note("tap", accepted ? std::vector<std::string>{}
+                                        : std::vector{"the engine cannot use the TAP: " + reason});
+               }}),
+      collect_timer_(io), tend_timer_(io), start_timer_(io) {
+    if (!settings_.spawn_command.empty())
+        process_.emplace(io, settings_.spawn_command, [] {});
+}
+
+Expected<void> Controller::start() {
+    const std::string& directory = settings_.runtime_directory;
+    if (auto text = read_file(directory + "/" + kAdminFile)) {
+        auto admin = admin_from_json(*text);
+        if (admin)
+            admin_ = std::move(*admin);
+        else
+            spdlog::error("{}/{}: {}", directory, kAdminFile, admin.error().sentence);
+    }
+    if (auto opened = kernel_side_.open(); !opened)
+        return opened;
+    note("interfaces", kernel_side_.sync(config_, false));
+    std::vector<std::string> names;
+    for (const config::InterfaceConfig& interface : config_.interfaces)
+        names.push_back(interface.kernel_interface);
+    neighbourhood_.set_interfaces(names);
+    if (auto started = neighbourhood_.start(); !started)
+        return started;
+    set_neighbour_targets();
+    note("engine", {"weir-dataplane is not connected"});
+    link_.start();
+    if (process_) {
+        // One that runs already answers at once.
+        start_timer_.expires_after(EngineLink::kRetry * 2);
+        start_timer_.async_wait([this](const boost::system::error_code& error) {
+            if (error || link_.engine() != nullptr)
+                return;
+            engine_started_ = true;
+            process_->start();
+        });
+    }
+    tend();
+    return {};
+}
+
+void Controller::stop() {
+    link_.stop();
+    prober_.stop();
+    neighbourhood_.stop();
+    if (process_)
+        process_->release();
+    collect_timer_.cancel();
+    tend_timer_.cancel();
+    start_timer_.cancel();
+}
+
+void Controller::note(const std::string& topic, std::vector<std::string> problems) {
+    std::vector<std::string>& known = problems_[topic];
+    for (const std::string& problem : problems)
+        if (std::find(known.begin(), known.end(), problem) == known.end())
+            spdlog::warn("{}", problem);
+    known = std::move(problems);
+}
+
+// --- the engine --------------------------------------------------------------------------------
+
+Expected<void> Controller::take_interfaces(const Engine& engine) {
+    facts_.clear();
+    for (std::uint32_t i = 0; i < config_.interfaces.size(); i++) {
+        const config::InterfaceConfig& wanted = config_.interfaces[i];
+        const channel::InterfaceInfo& info = engine.hello.interface[i];
+        if (i >= engine.hello.interfaces || wanted.name != info.name ||
+            wanted.is_kernel_visible() != (info.kind == channel::InterfaceKind::kernel_visible))
+            return Error{"the running dataplane was started with other [interface] tables; "
+                         "restart it"};
+        net::MacAddress::Bytes mac;
+        std::copy_n(info.mac, mac.size(), mac.begin());
+        facts_.push_back({net::MacAddress::from_bytes(mac), info.mtu,
+                          info.kind == channel::InterfaceKind::bypassed});
+    }
+    for (std::uint32_t i = 0; i < config_.interfaces.size(); i++) {
+        if (!facts_[i].bypassed)
+            continue;
+        const config::InterfaceConfig& interface = config_.interfaces[i];
+        if (auto made = kernel_side_.make_tap(interface, facts_[i].mac); !made)
+            return made;
+        if (!link_.attach_tap(i, interface.kernel_interface))
+            return Error{"the engine went away"};
+    }
+    return {};
+}
+
+void Controller::engine_ready(const Engine& engine, std::shared_ptr<const Generation> running) {
+    spdlog::info("engine: pid {}, {} worker(s), generation {}", engine.hello.pid,
+                 engine.hello.workers, engine.hello.generation);
+    start_timer_.cancel();
+    if (process_)
+        process_->adopt(static_cast<pid_t>(engine.hello.pid));
+    if (process_ && settings_.restart_running_engine && !engine_started_) {
+        spdlog::warn("the running dataplane was started with another configuration that needs a "
+                     "restart; starting it anew");
+        settings_.restart_running_engine = false;
+        process_->restart();
+        return;
+    }
+    note("engine", {});
+    steered_ = false;
+    const lb::ForwardingState* state = running ? &running->state() : nullptr;
+    if (state != nullptr && state->generation() > history_.generation) {
+        history_ = history_of(*state);
+        settings_.hash_key = state->hash_key();
+        adopted_until_ = clock_now() + kHoldAdopted;
+        for (const weir_backend_row& row : state->backends()) {
+            if (row.next_hop == WEIR_NO_ROW)
+                continue;
+            const weir_next_hop_row& hop = state->next_hops()[row.next_hop];
+            net::MacAddress::Bytes mac;
+            std::copy_n(hop.destination_mac, mac.size(), mac.begin());
+            adopted_hops_[to_net(row.address)] = {hop.interface, net::MacAddress::from_bytes(mac),
+                                                  hop.mtu};
+        }
+    }
+    auto taken = take_interfaces(engine);
+    usable_ = static_cast<bool>(taken);
+    note("engine interfaces",
+         taken ? std::vector<std::string>{} : std::vector{taken.error().sentence});
+    if (!taken)
+        return;
+    note("interfaces", kernel_side_.sync(config_, false));
+    start_probing(state);
+    schedule();
+}
+
+void Controller::engine_answered(const std::shared_ptr<const Generation>& generation, bool accepted,
+                                 const std::string& reason) {
+    if (accepted) {
+        note("generation", {});
+        history_ = history_of(generation->state());
+        compiled_ = std::move(pending_);
+        forget_ = {};
+        steered_ = true;
+        settle();
+    } else {
+        note("generation", {"the engine refused generation " +
+                            std::to_string(generation->number()) + ": " + reason});
+        if (const auto live = link_.live())
+            if (auto back = steer(live->state()); !back)
+                note("steering", {back.error().sentence});
+        finish_waiters(true);
+    }
+    pending_.reset();
+    if (again_)
+        schedule();
+}
+
+// --- publication -------------------------------------------------------------------------------
+
+void Controller::schedule() {
+    change_++;
+    if (collecting_)
+        return;
+    collecting_ = true;
+    collect_timer_.expires_after(kCollect);
+    collect_timer_.async_wait([this](const boost::system::error_code& error) {
+        collecting_ = false;
+        if (!error)
+            publish_now();
+    });
+}
+
+Expected<void> Controller::steer(const lb::ForwardingState& state) {
+    return steering_.publish(kernel_side_.interfaces(config_), state);
+}
+
+void Controller::publish_now() {
+    if (link_.engine() == nullptr || !usable_) {
+        finish_waiters(true);
+        return;
+    }
+    if (link_.publishing()) {
+        again_ = true;
+        return;
+    }
+    again_ = false;
+    const std::uint64_t change = change_;
+    const Health health = collect_health();
+    const Adjacency adjacency = collect_adjacency();
+    auto compiled =
+        compile({config_, health, adjacency, admin_, history_, forget_, facts_, settings_.hash_key},
+                slot_tables_);
+    const auto live = link_.live();
+    auto generation = compiled ? Generation::seal(*compiled, live.get())
+                               : Expected<std::shared_ptr<const Generation>>(compiled.error());
+    if (!generation) {
+        note("compile", {generation.error().sentence});
+        finish_waiters(true);
+        return;
+    }
+    note("compile", {});
+    const bool same = live && live->same_content(**generation);
+    if (!same || !steered_) {
+        auto steered = steer((same ? live : *generation)->state());
+        note("steering",
+             steered ? std::vector<std::string>{} : std::vector{steered.error().sentence});
+        if (!steered) { // tend() tries again
+            finish_waiters(true);
+            return;
+        }
+    }
+    compiled_change_ = change;
+    if (same) {
+        steered_ = true;
+        compiled_ = std::move(*compiled);
+        settle();
+        return;
+    }
+    pending_ = std::move(*compiled);
+    link_.publish(*generation);
+}
+
+void Controller::settle() {
+    note("interfaces", kernel_side_.sync(config_, true));
+    if (!ready_) {
+        ready_ = true;
+        spdlog::info("forwarding: generation {}", history_.generation);
+        settings_.on_ready();
+    }
+    finish_waiters(false);
+}
+
+void Controller::wait_for_change(Done done) {
+    schedule();
+    waiters_.push_back({change_, clock_now() + kWaitLimit, std::move(done)});
+}
+
+void Controller::finish_waiters(bool all) {
+    const Instant now = clock_now();
+    std::vector<Waiter> finished;
+    std::erase_if(waiters_, [&](Waiter& waiter) {
+        if (!all && waiter.change > compiled_change_ && waiter.until > now)
+            return false;
+        finished.push_back(std::move(waiter));
+        return true;
+    });
+    const auto live = link_.live();
+    for (const Waiter& waiter : finished)
+        waiter.done(live ? live->number() : 0);
+}
+
+// --- the compiler's inputs -----------------------------------------------------------------------
+
+Health Controller::collect_health() {
+    Health health;
+    for (const BackendHealth& backend : prober_.backends())
+        if (!backend.usable())
+            health.down.insert({backend.pool, backend.backend});
+    for (const config::PoolConfig& pool : config_.pools)
+        if (prober_.counts(pool.name).mass_failure)
+            health.mass_failure.insert(pool.name);
+    return health;
+}
+
+Adjacency Controller::collect_adjacency() {
+    Adjacency adjacency;
+    adjacency.own_addresses = neighbourhood_.tables().own_addresses;
+    // Right after a restart the kernel may have to ask for neighbours that the engine knows.
+    if (clock_now() < adopted_until_)
+        adjacency.hops = adopted_hops_;
+    for (const auto& [address, hop] : neighbourhood_.current()) {
+        if (!hop.resolved)
+            continue;
+        for (std::uint32_t i = 0; i < config_.interfaces.size(); i++)
+            if (config_.interfaces[i].kernel_interface == hop.interface)
+                adjacency.hops[address] = {i, hop.mac,
+                                           static_cast<std::uint16_t>(std::min(hop.mtu, 65535u))};
+    }
+    return adjacency;
+}
+
+void Controller::start_probing(const lb::ForwardingState* running) {
+    if (probing_)
+        return;
+    probing_ = true;
+    set_probe_targets(running);
+}
+
+// A backend that the running generation has down starts as down, all others that it knows as up: a
+// restart of control neither revives nor removes anybody before it has measured.
+void Controller::set_probe_targets(const lb::ForwardingState* running) {
+    std::map<std::uint64_t, HealthStatus> seen;
+    if (running != nullptr)
+        for (const weir_backend_row& row : running->backends())
+            if (row.state != WEIR_BACKEND_FREE)
+                seen[row.identity] =
+                    row.state == WEIR_BACKEND_DOWN ? HealthStatus::kDown : HealthStatus::kUp;
+    std::vector<ProbeTarget> targets;
+    for (const config::PoolConfig& pool : config_.pools) {
+        for (const config::BackendConfig& backend : pool.backends) {
+            ProbeTarget target{.pool = pool.name,
+                               .name = backend.name,
+                               .backend = backend.address,
+                               .probe_port = backend.probe_port,
+                               .health = pool.health,
+                               .device = {}};
+            const auto found = seen.find(backend_identity(pool.name, backend.address));
+            const bool by_hand = admin_of(pool.name, backend.name).state == AdminState::kDisable;
+            if (found != seen.end() && !by_hand)
+                target.initial = found->second;
+            targets.push_back(std::move(target));
+        }
+    }
+    prober_.set_targets(targets);
+}
+
+void Controller::set_neighbour_targets() {
+    std::vector<net::IpAddress> targets;
+    for (const config::PoolConfig& pool : config_.pools)
+        for (const config::BackendConfig& backend : pool.backends)
+            targets.push_back(backend.address.address);
+    for (const weir_backend_row& row : history_.backends)
+        if (row.state == WEIR_BACKEND_DRAINING)
+            targets.push_back(to_net(row.address));
+    std::sort(targets.begin(), targets.end());
+    targets.erase(std::unique(targets.begin(), targets.end()), targets.end());
+    neighbourhood_.set_targets(targets);
+}
+
+Snapshot Controller::snapshot() {
+    Snapshot result{.config = config_,
+                    .admin = admin_,
+                    .health = prober_.backends(),
+                    .counts = {},
+                    .next_hops = neighbourhood_.current(),
+                    .compiled = compiled_ ? &*compiled_ : nullptr,
+                    .live = link_.live(),
+                    .engine = link_.engine(),
+                    .ready = ready_ && steered_ && link_.engine() != nullptr,
+                    .engine_mode = "dpdk",
+                    .engine_why = config_.engine.mode == config::EngineMode::kAuto
+                                      ? "mode = \"auto\", and DPDK can drive the devices"
+                                      : "mode = \"dpdk\" in the configuration",
+                    .problems = {},
+                    .now = clock_now()};
+    for (const config::PoolConfig& pool : config_.pools)
+        result.counts[pool.name] = prober_.counts(pool.name);
+    for (const auto& [topic, sentences] : problems_)
+        result.problems.insert(result.problems.end(), sentences.begin(), sentences.end());
+    if (process_ && link_.engine() == nullptr && !process_->last_end().empty())
+        result.problems.push_back(process_->last_end());
+    return result;
+}
+
+} // namespace weir::control

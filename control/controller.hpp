@@ -1,0 +1,141 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// The control process's centre: owns configuration, operators' wishes, health, adjacency and the
+// link to the engine, and turns every change into the next generation. One io_context, one thread.
+//
+// A publication goes: compile, guard and steering (the kernel is silenced before anything is
+// claimed), engine, and when every worker has it: addresses and their announcements. What a removed
+// VIP leaves behind goes in the same last step. While one is under way changes collect; the next
+// one has them all.
+#pragma once
+
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/steady_timer.hpp>
+
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "control/api/snapshot.hpp"
+#include "control/compile/compile.hpp"
+#include "control/engine_link/engine_link.hpp"
+#include "control/engine_link/engine_process.hpp"
+#include "control/health/prober.hpp"
+#include "control/kernel/neighbourhood.hpp"
+#include "control/kernel_side.hpp"
+#include "control/packet_steering.hpp"
+#include "control/reload.hpp"
+
+namespace weir::control {
+
+struct ControllerSettings {
+    config::Config config;
+    std::string config_path; // read again on SIGHUP
+    std::string config_text;
+    std::string runtime_directory;
+    weir_hash_key hash_key{};
+    std::vector<std::string> spawn_command; // of the engine; empty: somebody else starts it
+    // An engine that is found running was started with keys that are no longer so: end it and let
+    // a fresh one start.
+    bool restart_running_engine = false;
+    std::function<void()> on_ready; // once: packets are forwarded
+};
+
+class Controller {
+public:
+    Controller(boost::asio::io_context& io, ControllerSettings settings, PacketSteering& steering);
+
+    Expected<void> start();
+    void stop(); // forwarding goes on
+
+    // Called once a change is live, or why it cannot be now. `generation`: the live one.
+    using Done = std::function<void(std::uint64_t generation)>;
+
+    // Accepted: config is set in the answer and `done` is called later. Refused: nothing changed.
+    ReloadDecision apply(const std::string& text, const std::string& file, Done done);
+    void reload_from_file(); // SIGHUP; says in the log what came of it
+
+    // REQUIRES: the backend exists (see find_backend).
+    Expected<void> set_admin(const std::string& pool, const std::string& backend,
+                             const BackendAdmin& wish, Done done);
+    [[nodiscard]] BackendAdmin admin_of(const std::string& pool, const std::string& backend) const;
+    [[nodiscard]] bool has_backend(const std::string& pool, const std::string& backend) const;
+
+    [[nodiscard]] Snapshot snapshot();
+
+private:
+    static constexpr std::chrono::milliseconds kCollect{2}; // changes that come together
+    static constexpr std::chrono::seconds kTend{2};
+    static constexpr std::chrono::seconds kHoldAdopted{5};
+    static constexpr std::chrono::seconds kForgetAfter{60};
+    static constexpr std::chrono::seconds kWaitLimit{5};
+
+    void engine_ready(const Engine& engine, std::shared_ptr<const Generation> running);
+    void engine_answered(const std::shared_ptr<const Generation>& generation, bool accepted,
+                         const std::string& reason);
+    Expected<void> take_interfaces(const Engine& engine);
+    void start_probing(const lb::ForwardingState* running);
+    void set_probe_targets(const lb::ForwardingState* running);
+    void set_neighbour_targets();
+
+    void schedule();
+    void publish_now();
+    Expected<void> steer(const lb::ForwardingState& state);
+    void settle(); // the live generation has everything up to compiled_change_
+    void wait_for_change(Done done);
+    void finish_waiters(bool all);
+
+    Health collect_health();
+    Adjacency collect_adjacency();
+    void tend(); // every kTend: repairs and forgets
+    void find_forgettable();
+    void adopt_config(config::Config config, const std::string& text);
+    void note(const std::string& topic, std::vector<std::string> problems);
+
+    boost::asio::io_context& io_;
+    ControllerSettings settings_;
+    config::Config config_;
+    PacketSteering& steering_;
+    Admin admin_;
+    History history_;
+    Forget forget_;
+    SlotTables slot_tables_;
+    std::vector<InterfaceFacts> facts_;
+
+    KernelSide kernel_side_;
+    Neighbourhood neighbourhood_;
+    Prober prober_;
+    EngineLink link_;
+    std::optional<EngineProcess> process_;
+
+    boost::asio::steady_timer collect_timer_;
+    boost::asio::steady_timer tend_timer_;
+    boost::asio::steady_timer start_timer_;
+    bool collecting_ = false;
+    bool again_ = false; // something changed while a publication was under way
+    bool probing_ = false;
+    bool engine_started_ = false; // by this process
+    bool ready_ = false;
+    bool usable_ = false;  // the engine has the configuration's interfaces
+    bool steered_ = false; // the live generation's match table is in force
+
+    std::optional<CompiledState> compiled_; // of the live generation
+    std::optional<CompiledState> pending_;  // of the one in flight
+    std::uint64_t change_ = 0;
+    std::uint64_t compiled_change_ = 0;
+    struct Waiter {
+        std::uint64_t change;
+        Instant until;
+        Done done;
+    };
+    std::vector<Waiter> waiters_;
+
+    std::map<net::IpAddress, Hop> adopted_hops_; // for the first seconds after a restart
+    Instant adopted_until_{};
+    std::map<std::uint32_t, Instant> idle_backends_;
+    std::map<std::uint32_t, Instant> idle_vips_;
+    std::map<std::string, std::vector<std::string>> problems_; // by topic
+};
+
+} // namespace weir::control
