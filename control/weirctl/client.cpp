@@ -1,0 +1,147 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "control/weirctl/client.hpp"
+
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/local/stream_protocol.hpp>
+#include <boost/beast/core/flat_buffer.hpp>
+#include <boost/beast/http.hpp>
+
+#include <sys/un.h>
+
+#include <cerrno>
+
+#include "control/weirctl/quantity.hpp"
+
+namespace weir::weirctl {
+namespace {
+
+namespace asio = boost::asio;
+namespace http = boost::beast::http;
+using boost::system::error_code;
+
+constexpr std::size_t kMostHeaderBytes = 16 * 1024;
+constexpr std::size_t kMostPathBytes = sizeof(sockaddr_un::sun_path) - 1;
+
+bool is_errno(const error_code& ec, int number) {
+    return ec == error_code(number, boost::system::system_category());
+}
+
+// The steps of one exchange; each starts the next, the first failure ends it.
+class Exchange {
+public:
+    Exchange(std::string path, const Request& request, const Limits& limits)
+        : path_(std::move(path)), limits_(limits),
+          message_(http::string_to_verb(request.method), request.target, 11) {
+        message_.set(http::field::host, "weir");
+        message_.set(http::field::user_agent, "weirctl");
+        message_.set(http::field::accept, "application/json");
+        message_.keep_alive(false);
+        if (request.method == "POST") {
+            message_.set(http::field::content_type, request.content_type);
+            message_.body() = request.body;
+            message_.prepare_payload();
+        }
+        parser_.header_limit(kMostHeaderBytes);
+        parser_.body_limit(limits.most_bytes);
+    }
+
+    Expected<Answer> run() {
+        socket_.async_connect(asio::local::stream_protocol::endpoint(path_),
+                              [this](error_code ec) { connected(ec); });
+        io_.run_for(limits_.deadline);
+        if (!done_)
+            return Error{"weir-control did not answer within " +
+                         duration_text(std::chrono::duration<double>(limits_.deadline).count()) +
+                         " (" + path_ + "); its log may say why"};
+        if (!failure_.empty())
+            return Error{failure_};
+        return Answer{parser_.get().result_int(), std::move(parser_.get().body())};
+    }
+
+private:
+    void connected(error_code ec) {
+        if (ec)
+            return finish(connect_failure(ec));
+        http::async_write(socket_, message_,
+                          [this](error_code written, std::size_t) { sent(written); });
+    }
+
+    void sent(error_code ec) {
+        // A refusal may come, and the connection close, before all of a large request is sent.
+        if (ec && ec != asio::error::broken_pipe && ec != asio::error::connection_reset)
+            return finish(talk_failure(ec));
+        http::async_read_header(socket_, buffer_, parser_,
+                                [this](error_code read, std::size_t) { header_read(read); });
+    }
+
+    // The header alone first: when a piece of the body has come with it, Beast 1.74's async_read()
+    // forgets that the announced length is over the limit, and reserves that much.
+    void header_read(error_code ec) {
+        if (ec)
+            return finish(talk_failure(ec));
+        http::async_read(socket_, buffer_, parser_,
+                         [this](error_code read, std::size_t) { finish(talk_failure(read)); });
+    }
+
+    void finish(std::string failure) {
+        failure_ = std::move(failure);
+        done_ = true;
+    }
+
+    [[nodiscard]] std::string connect_failure(const error_code& ec) const {
+        if (is_errno(ec, ENOENT) || is_errno(ec, ENOTDIR))
+            return "weir-control is not running: there is no " + path_ +
+                   " (--runtime-dir names another node's directory)";
+        if (is_errno(ec, ECONNREFUSED))
+            return "weir-control is not running: nothing listens on " + path_;
+        if (is_errno(ec, EACCES) || is_errno(ec, EPERM))
+            return "no permission to open " + path_ +
+                   ": run weirctl as root or as a member of the socket's group";
+        return "cannot reach weir-control at " + path_ + ": " + ec.message();
+    }
+
+    [[nodiscard]] std::string talk_failure(const error_code& ec) const {
+        if (!ec)
+            return {};
+        if (ec == http::error::end_of_stream || ec == http::error::partial_message ||
+            ec == asio::error::connection_reset || ec == asio::error::broken_pipe)
+            return "weir-control closed the connection before its answer was complete; "
+                   "did it end? Its log may say why";
+        if (ec == http::error::body_limit || ec == http::error::header_limit ||
+            ec == http::error::buffer_overflow)
+            return "the answer is larger than " + bytes_text(limits_.most_bytes) +
+                   ", which weirctl refuses to read";
+        if (is_errno(ec, ENOTCONN)) // connect() was told to wait for room in the backlog
+            return "weir-control is busy: too many connections wait at " + path_;
+        if (ec.category() == http::make_error_code(http::error::bad_version).category())
+            return "what listens on " + path_ + " does not speak HTTP: " + ec.message();
+        return "the connection to weir-control failed: " + ec.message();
+    }
+
+    std::string path_;
+    Limits limits_;
+    asio::io_context io_{1};
+    asio::local::stream_protocol::socket socket_{io_};
+    http::request<http::string_body> message_;
+    boost::beast::flat_buffer buffer_{kMostHeaderBytes + 64 * 1024};
+    http::response_parser<http::string_body> parser_;
+    std::string failure_;
+    bool done_ = false;
+};
+
+} // namespace
+
+Expected<Answer> exchange(const std::string& runtime_directory, const Request& request,
+                          const Limits& limits) {
+    const std::string path = runtime_directory + "/" + kSocketName;
+    if (path.size() > kMostPathBytes)
+        return Error{path + " is too long for a Unix socket (at most " +
+                     std::to_string(kMostPathBytes) + " bytes): use a shorter --runtime-dir"};
+    try {
+        return Exchange(path, request, limits).run();
+    } catch (const std::exception& problem) { // what Asio throws when it cannot have descriptors
+        return Error{"cannot reach weir-control at " + path + ": " + problem.what()};
+    }
+}
+
+} // namespace weir::weirctl

@@ -1,0 +1,94 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "control/weirctl/request.hpp"
+
+#include <nlohmann/json.hpp>
+
+namespace weir::weirctl {
+namespace {
+
+Request get(std::string target) {
+    Request request;
+    request.target = std::move(target);
+    return request;
+}
+
+Request apply(const Command& command, std::string configuration) {
+    return {"POST", "/v1/apply?file=" + percent_encoded(command.file), std::move(configuration),
+            "application/toml"};
+}
+
+Request change_backend(const Command& command) {
+    nlohmann::json body{{"action", command.action}};
+    if (command.action == "weight")
+        body["weight"] = command.weight;
+    const std::size_t slash = command.backend.find('/');
+    return {"POST",
+            "/v1/pools/" + percent_encoded(command.backend.substr(0, slash)) + "/backends/" +
+                percent_encoded(command.backend.substr(slash + 1)),
+            body.dump(), "application/json"};
+}
+
+Request connections(const Command& command) {
+    std::string query;
+    const auto add = [&](const char* key, const std::string& value) {
+        query += (query.empty() ? "?" : "&") + std::string(key) + "=" + percent_encoded(value);
+    };
+    if (!command.vip.empty())
+        add("vip", command.vip);
+    if (!command.backend.empty())
+        add("backend", command.backend);
+    if (command.count)
+        add("count", "1");
+    return get("/v1/connections" + query);
+}
+
+} // namespace
+
+std::string percent_encoded(std::string_view text) {
+    constexpr std::string_view kHex = "0123456789ABCDEF";
+    constexpr std::string_view kPlain = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+                                        "0123456789-._~:";
+    std::string out;
+    for (const char c : text) {
+        if (kPlain.find(c) != std::string_view::npos) {
+            out += c;
+            continue;
+        }
+        const auto byte = static_cast<unsigned char>(c);
+        out += '%';
+        out += kHex[byte >> 4];
+        out += kHex[byte & 15];
+    }
+    return out;
+}
+
+Request request_of(const Command& command, std::string configuration) {
+    switch (command.verb) {
+    case Verb::kApply:
+        return apply(command, std::move(configuration));
+    case Verb::kVipList:
+        return get("/v1/vips");
+    case Verb::kVipShow:
+        return get("/v1/vips/" + percent_encoded(command.name));
+    case Verb::kPoolList:
+        return get("/v1/pools");
+    case Verb::kPoolShow:
+        return get("/v1/pools/" + percent_encoded(command.name));
+    case Verb::kBackend:
+        return change_backend(command);
+    case Verb::kCounters:
+        return get("/v1/counters");
+    case Verb::kDrops:
+        return get("/v1/drops");
+    case Verb::kConnections:
+        return connections(command);
+    case Verb::kExplain:
+        return get("/v1/explain?packet=" + percent_encoded(command.packet));
+    case Verb::kCheck:
+    case Verb::kStatus:
+        break;
+    }
+    return get("/v1/status");
+}
+
+} // namespace weir::weirctl
