@@ -45,6 +45,9 @@ BSD = "// SPDX-License-Identifier: BSD-3-Clause\n"
     ("xdp/x.cpp", "<rte_eal.h>"),
     ("control/x.cpp", "<bpf/bpf.h>"),
     ("control/x.cpp", "<rte_eal.h>"),
+    ("control/weirctl/x.cpp", '"control/health/health_state.hpp"'),
+    ("control/weirctl/x.cpp", "<openssl/ssl.h>"),
+    ("control/health/x.cpp", '"control/weirctl/client.hpp"'),
     ("elsewhere/x.cpp", "<vector>"),
     ("control/x.cpp", '"maglev.hpp"'),
 ])
