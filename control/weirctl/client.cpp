@@ -19,7 +19,7 @@ namespace asio = boost::asio;
 namespace http = boost::beast::http;
 using boost::system::error_code;
 
-constexpr std::size_t kMostHeaderBytes = 16 * 1024;
+constexpr std::size_t kMostHeaderBytes = 16'384;
 constexpr std::size_t kMostPathBytes = sizeof(sockaddr_un::sun_path) - 1;
 
 bool is_errno(const error_code& ec, int number) {
@@ -123,7 +123,7 @@ private:
     asio::io_context io_{1};
     asio::local::stream_protocol::socket socket_{io_};
     http::request<http::string_body> message_;
-    boost::beast::flat_buffer buffer_{kMostHeaderBytes + 64 * 1024};
+    boost::beast::flat_buffer buffer_{kMostHeaderBytes + 65'536};
     http::response_parser<http::string_body> parser_;
     std::string failure_;
     bool done_ = false;

@@ -85,7 +85,7 @@ TEST(Client, RefusesAPathThatDoesNotFit) {
 }
 
 TEST(Client, SaysThatTheConnectionClosedEarly) {
-    for (const std::string part :
+    for (const char* part :
          {"", "HTTP/1.1 200", "HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{"}) {
         const FakeControl control(FakeControl::says(part));
         EXPECT_THAT(failure(control.directory()),

@@ -10,7 +10,7 @@ namespace {
 
 // The state, and the operator's wish where the state does not already say it.
 std::string state_of(const json& backend) {
-    const std::string state = shown(backend, "state");
+    std::string state = shown(backend, "state");
     const std::string wish = text_of(backend, "admin");
     if ((wish == "drain" && state != "draining") || (wish == "disable" && state != "disabled"))
         return state + ", " + wish;
@@ -18,7 +18,7 @@ std::string state_of(const json& backend) {
 }
 
 std::string weight_of(const json& backend) {
-    const std::string weight = digits_of(backend, "weight");
+    std::string weight = digits_of(backend, "weight");
     const json& configured = member(backend, "configured_weight");
     if (configured.is_null() || configured == member(backend, "weight"))
         return weight;
@@ -39,7 +39,7 @@ std::string next_hop_of(const json& backend) {
 }
 
 std::string last_probe_of(const json& backend) {
-    const std::string result = shown(backend, "last_result");
+    std::string result = shown(backend, "last_result");
     if (member(backend, "last_sample_s").is_number())
         return result + ", " + duration_of(backend, "last_sample_s") + " ago";
     return result;

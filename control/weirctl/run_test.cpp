@@ -80,7 +80,7 @@ TEST(Requests, AreThoseOfTheApi) {
 }
 
 TEST(Requests, ChangeABackend) {
-    for (const std::string action : {"drain", "ready", "disable"}) {
+    for (const char* action : {"drain", "ready", "disable"}) {
         const Asked asked = ask({"backend", action, "web/[2001:db8::2]:80"}, 200, "{}");
         EXPECT_EQ(asked.request_line, "POST /v1/pools/web/backends/%5B2001:db8::2%5D:80");
         EXPECT_EQ(json::parse(asked.body), json({{"action", action}}));
