@@ -1,0 +1,404 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// The real worker on net_ring ports, for its tests: packets in, packets and counters out. The
+// packets are built and checked by test_packet.hpp, which shares no code with the headers the
+// worker uses.
+#pragma once
+
+#include "dataplane/dpdk/stages.hpp"
+#include "dataplane/forwarding/test_packet.hpp"
+#include "dataplane/lb/state_builder.hpp"
+
+#include <gtest/gtest.h>
+
+#include <rte_eal.h>
+#include <rte_eth_ring.h>
+#include <rte_ethdev.h>
+#include <rte_mbuf.h>
+#include <rte_rcu_qsbr.h>
+#include <rte_ring.h>
+
+#include <cstdlib>
+#include <map>
+#include <memory>
+#include <utility>
+
+namespace weir::dpdk {
+
+using forwarding_test::address_bytes;
+using forwarding_test::build;
+using forwarding_test::Bytes;
+using forwarding_test::get16;
+using forwarding_test::PacketPlan;
+
+constexpr std::array<std::uint8_t, 6> kOurMac = {2, 0, 0, 0, 0, 0xaa};
+constexpr std::array<std::uint8_t, 6> kRouterMac = {2, 0, 0, 0, 0, 1};
+
+inline weir_address to_address(const std::string& text) {
+    Bytes bytes = address_bytes(text);
+    weir_address address;
+    if (bytes.size() == 4)
+        return weir_address_from_v4(weir_load32(bytes.data()));
+    std::memcpy(&address, bytes.data(), 16);
+    return address;
+}
+
+inline std::array<std::uint8_t, 6> backend_mac(std::uint32_t backend) {
+    return {2, 0, 0, 0, 1, static_cast<std::uint8_t>(backend)};
+}
+
+// One VIP at port 80 and 443/udp, two backends at 8080, one interface; either family.
+struct Plan {
+    weir_forward_mode mode = WEIR_FORWARD_NAT;
+    bool v6 = false;
+    std::uint8_t protocol = 6;
+    std::uint16_t backend_port = 8080;
+
+    std::string vip() const { return v6 ? "2001:db8:f::10" : "203.0.113.10"; }
+    std::string backend(std::uint32_t i) const {
+        return (v6 ? "2001:db8:b::" : "10.0.0.") + std::to_string(11 + i);
+    }
+    std::string snat() const { return v6 ? "2001:db8:a::64" : "192.0.2.64"; }
+    std::string client() const { return v6 ? "2001:db8:c::7" : "198.51.100.7"; }
+};
+
+struct State {
+    std::vector<std::uint16_t> slots;
+    lb::Segment segment;
+    std::vector<std::byte> aligned;
+    std::span<std::byte> root;
+    std::optional<lb::ForwardingState> state;
+
+    State(const Plan& plan, std::uint64_t generation, std::array<weir_backend_state, 2> states) {
+        for (std::uint32_t i = 0; i < 13; i++)
+            slots.push_back(static_cast<std::uint16_t>(i % 2));
+        segment = lb::inspect_segment(lb::segment_id(slots), slots);
+        lb::StateTables tables;
+        tables.generation = generation;
+        tables.hash_key = {11, 22};
+        std::string problem;
+        tables.match = *match_table(plan).build(problem);
+        std::uint8_t family = plan.v6 ? 6 : 4;
+        weir_vip_row vip{};
+        vip.address = to_address(plan.vip());
+        vip.port = vip.last_port = weir_swap16(80);
+        vip.protocol = plan.protocol;
+        vip.family = family;
+        vip.forward = static_cast<std::uint8_t>(plan.mode);
+        vip.flags = WEIR_VIP_SERVED;
+        if (plan.mode != WEIR_FORWARD_FULL_NAT)
+            vip.flags |= WEIR_VIP_HASH_RECOVERS;
+        vip.timeouts = {30, 3600, 60, 10, 60};
+        vip.on_backend_down = plan.protocol == 17 || plan.mode == WEIR_FORWARD_DSR_L2
+                                  ? WEIR_BACKEND_DOWN_RESELECT
+                                  : WEIR_BACKEND_DOWN_RESET;
+        tables.vips = {vip};
+        tables.pools = {{0, 13, 0, 2, 1, {}}};
+        tables.members = {0, 1};
+        for (std::uint32_t i = 0; i < 2; i++) {
+            weir_backend_row backend{};
+            backend.address = to_address(plan.backend(i));
+            backend.port = weir_swap16(plan.backend_port);
+            backend.state = static_cast<std::uint8_t>(states[i]);
+            backend.family = family;
+            backend.next_hop = i;
+            tables.backends.push_back(backend);
+            weir_next_hop_row hop{};
+            std::memcpy(hop.destination_mac, backend_mac(i).data(), 6);
+            std::memcpy(hop.source_mac, kOurMac.data(), 6);
+            hop.vlan_tci = WEIR_NO_VLAN;
+            hop.mtu = 1500;
+            hop.resolved = 1;
+            tables.next_hops.push_back(hop);
+        }
+        weir_snat_row snat{};
+        snat.address = to_address(plan.snat());
+        snat.first_port = 40000;
+        snat.last_port = 40063;
+        snat.family = family;
+        tables.snat = {snat};
+        weir_interface_row interface {};
+        std::memcpy(interface.mac, kOurMac.data(), 6);
+        interface.mtu = 1500;
+        interface.vlan_tci = WEIR_NO_VLAN;
+        tables.interfaces = {interface};
+        tables.segments = {{segment.id, slots.size() * 2}};
+        open(tables);
+    }
+
+    static lb::MatchTableBuilder match_table(const Plan& plan) {
+        lb::MatchTableBuilder builder;
+        weir_address vip = to_address(plan.vip());
+        builder.add_port(vip, plan.protocol, weir_swap16(80), WEIR_MATCH_VIP, 0);
+        builder.add_range(vip, plan.protocol, 81, 89, WEIR_MATCH_VIP, 0);
+        builder.add_address(vip, WEIR_MATCH_VIP_ADDRESS);
+        if (plan.mode == WEIR_FORWARD_FULL_NAT)
+            builder.add_range(to_address(plan.snat()), plan.protocol, 40000, 40063, WEIR_MATCH_SNAT,
+                              0);
+        if (plan.mode == WEIR_FORWARD_NAT) {
+            builder.set_flags(WEIR_MATCH_HAS_NAT);
+            for (std::uint32_t i = 0; i < 2; i++)
+                builder.add_port(to_address(plan.backend(i)), plan.protocol,
+                                 weir_swap16(plan.backend_port), WEIR_MATCH_BACKEND, i);
+        }
+        return builder;
+    }
+
+    void open(const lb::StateTables& tables) {
+        std::vector<std::byte> bytes = lb::build_root(tables);
+        aligned.resize(bytes.size() + 64);
+        void* at = aligned.data();
+        std::size_t space = aligned.size();
+        root = {static_cast<std::byte*>(std::align(64, bytes.size(), at, space)), bytes.size()};
+        std::copy(bytes.begin(), bytes.end(), root.begin());
+        std::string problem;
+        state = lb::ForwardingState::open(root, std::span(&segment, 1), problem);
+        if (!state)
+            throw std::runtime_error(problem);
+    }
+};
+
+inline rte_mempool* start_eal() {
+    static rte_mempool* pool = [] {
+        const char* args[] = {"worker_test",  "--no-shconf", "--no-huge",         "--no-pci",
+                              "-m",           "256",         "--log-level=error", "--no-telemetry",
+                              "--lcores=0@0", nullptr};
+        if (rte_eal_init(std::size(args) - 1, const_cast<char**>(args)) < 0)
+            std::abort();
+        return rte_pktmbuf_pool_create("test", 4095, 0, 0, RTE_MBUF_DEFAULT_BUF_SIZE, 0);
+    }();
+    return pool;
+}
+
+struct Sent {
+    std::uint32_t worker;
+    Bytes bytes;
+};
+
+// One or two workers on one ring port with a queue pair each; run() takes turns until all is quiet.
+class Lab {
+public:
+    explicit Lab(const Plan& plan, std::uint32_t workers = 1, bool bypassed = false)
+        : plan_(plan), pool_(start_eal()), workers_(workers) {
+        in_use_before_ = rte_mempool_in_use_count(pool_);
+        rte_ring* rx[2];
+        rte_ring* tx[2];
+        for (std::uint32_t i = 0; i < workers; i++) {
+            rx_.push_back(rx[i] = new_ring("rx"));
+            tx_.push_back(tx[i] = new_ring("tx"));
+            inbox_.push_back(new_ring("in"));
+        }
+        punt_control_ = new_ring("pc");
+        punt_data_ = new_ring("pd");
+        from_kernel_ = new_ring("fk");
+        port_ = static_cast<std::uint16_t>(
+            rte_eth_from_rings(name("port").c_str(), rx, workers, tx, workers, 0));
+        rte_eth_conf conf{};
+        rte_eth_dev_configure(port_, static_cast<std::uint16_t>(workers),
+                              static_cast<std::uint16_t>(workers), &conf);
+        for (std::uint16_t i = 0; i < workers; i++) {
+            rte_eth_rx_queue_setup(port_, i, 512, 0, nullptr, pool_);
+            rte_eth_tx_queue_setup(port_, i, 512, 0, nullptr);
+        }
+        rte_eth_dev_start(port_);
+        set_up_memory(bypassed);
+        publish({WEIR_BACKEND_UP, WEIR_BACKEND_UP});
+    }
+
+    ~Lab() {
+        for (rte_ring* ring : {punt_control_, punt_data_, from_kernel_})
+            drain(ring);
+        rte_eth_dev_stop(port_);
+        rte_eth_dev_close(port_);
+        for (auto& rings : {rx_, tx_, inbox_, {punt_control_, punt_data_, from_kernel_}})
+            for (rte_ring* ring : rings)
+                rte_ring_free(ring);
+        EXPECT_EQ(rte_mempool_in_use_count(pool_), in_use_before_) << "mbufs leaked";
+        for (void* memory : owned_)
+            std::free(memory);
+    }
+
+    void publish(std::array<weir_backend_state, 2> states) {
+        states_.push_back(std::make_unique<State>(plan_, states_.size() + 1, states));
+        current_.store(&*states_.back()->state);
+    }
+
+    void put(const Bytes& frame, std::uint32_t worker = 0) { enqueue(rx_[worker], frame); }
+    void put_from_kernel(const Bytes& frame) { enqueue(from_kernel_, frame); }
+
+    // Everything the workers sent for what was put in.
+    std::vector<Sent> run() {
+        std::vector<Sent> sent;
+        bool busy = true;
+        while (std::exchange(busy, false))
+            for (auto& worker : running_)
+                busy |= poll(*worker, burst_);
+        for (std::uint32_t i = 0; i < workers_; i++)
+            for (Bytes& bytes : drain(tx_[i]))
+                sent.push_back({i, std::move(bytes)});
+        check_books();
+        return sent;
+    }
+
+    std::vector<Bytes> send(const Bytes& frame, std::uint32_t worker = 0) {
+        put(frame, worker);
+        std::vector<Bytes> frames;
+        for (Sent& sent : run())
+            frames.push_back(std::move(sent.bytes));
+        return frames;
+    }
+
+    std::uint64_t verdicts(weir_verdict verdict) const {
+        std::uint64_t sum = 0;
+        for (std::uint32_t i = 0; i < workers_; i++)
+            sum += counters_->read(i)->verdicts[verdict];
+        return sum;
+    }
+
+    void check_books() const {
+        for (std::uint32_t i = 0; i < workers_; i++) {
+            auto block = counters_->read(i);
+            ASSERT_TRUE(block);
+            EXPECT_TRUE(lb::books_of(*block).balanced()) << "worker " << i;
+        }
+    }
+
+    std::size_t punted_control() { return drain(punt_control_).size(); }
+    std::size_t punted_data() { return drain(punt_data_).size(); }
+    std::uint64_t connections() const {
+        std::uint64_t sum = 0;
+        for (const lb::ConnectionTable& table : tables_)
+            sum += table.entries();
+        return sum;
+    }
+    lb::CountersView& counters() { return *counters_; }
+    const Plan& plan() const { return plan_; }
+
+private:
+    std::string name(const char* what) {
+        static int number = 0;
+        return std::string(what) + std::to_string(number++);
+    }
+    rte_ring* new_ring(const char* what) {
+        return rte_ring_create(name(what).c_str(), 1024, SOCKET_ID_ANY, 0);
+    }
+    std::span<std::byte> zeroed(std::size_t bytes) {
+        std::size_t size = (bytes + 4095) / 4096 * 4096;
+        void* memory = std::aligned_alloc(4096, size);
+        std::memset(memory, 0, size);
+        owned_.push_back(memory);
+        return {static_cast<std::byte*>(memory), size};
+    }
+
+    void set_up_memory(bool bypassed) {
+        counters_ =
+            lb::CountersView::format(zeroed(lb::CountersView::bytes_needed(workers_)), workers_);
+        rcu_ = reinterpret_cast<rte_rcu_qsbr*>(zeroed(rte_rcu_qsbr_get_memsize(workers_)).data());
+        rte_rcu_qsbr_init(rcu_, workers_);
+        tables_.resize(workers_);
+        contexts_.resize(workers_);
+        for (std::uint32_t i = 0; i < workers_; i++) {
+            lb::TableGeometry geometry{4096, 16, i, workers_, 1024};
+            tables_[i] = lb::ConnectionTable::format(
+                zeroed(lb::ConnectionTable::bytes_needed(geometry)), geometry);
+            rte_rcu_qsbr_thread_register(rcu_, i);
+            rte_rcu_qsbr_thread_online(rcu_, i);
+            WorkerContext& context = contexts_[i];
+            context.id = context.block = i;
+            context.workers = workers_;
+            context.interface_count = context.port_count = 1;
+            context.ports[0] = {port_, static_cast<std::uint16_t>(i), 0, bypassed, false};
+            context.pool = pool_;
+            context.state = &current_;
+            context.rcu = rcu_;
+            context.table = &tables_[i];
+            context.last_hops =
+                reinterpret_cast<lb::LastHops*>(zeroed(sizeof(lb::LastHops)).data());
+            context.secret = 99 + i;
+            context.counters = &*counters_;
+            context.inbox = inbox_[i];
+            for (std::uint32_t peer = 0; peer < workers_; peer++)
+                context.peer_inbox[peer] = inbox_[peer];
+            context.punt_control = punt_control_;
+            context.punt_data = punt_data_;
+            context.from_kernel = i == 0 ? from_kernel_ : nullptr;
+            running_.push_back(std::make_unique<Worker>(context));
+        }
+    }
+
+    void enqueue(rte_ring* ring, const Bytes& frame) {
+        rte_mbuf* mbuf = rte_pktmbuf_alloc(pool_);
+        ASSERT_NE(mbuf, nullptr);
+        std::memcpy(rte_pktmbuf_append(mbuf, static_cast<std::uint16_t>(frame.size())),
+                    frame.data(), frame.size());
+        mbuf->port = 0;
+        ASSERT_EQ(rte_ring_enqueue(ring, mbuf), 0);
+    }
+
+    std::vector<Bytes> drain(rte_ring* ring) {
+        std::vector<Bytes> frames;
+        void* taken = nullptr;
+        while (rte_ring_dequeue(ring, &taken) == 0) {
+            auto* mbuf = static_cast<rte_mbuf*>(taken);
+            const auto* data = rte_pktmbuf_mtod(mbuf, const std::uint8_t*);
+            frames.emplace_back(data, data + rte_pktmbuf_data_len(mbuf));
+            rte_pktmbuf_free(mbuf);
+        }
+        return frames;
+    }
+
+    Plan plan_;
+    rte_mempool* pool_;
+    std::uint32_t workers_;
+    unsigned in_use_before_ = 0;
+    std::vector<rte_ring*> rx_, tx_, inbox_;
+    rte_ring* punt_control_;
+    rte_ring* punt_data_;
+    rte_ring* from_kernel_;
+    std::uint16_t port_ = 0;
+    std::vector<void*> owned_;
+    std::optional<lb::CountersView> counters_;
+    rte_rcu_qsbr* rcu_ = nullptr;
+    std::vector<lb::ConnectionTable> tables_;
+    std::vector<WorkerContext> contexts_;
+    std::vector<std::unique_ptr<State>> states_;
+    std::atomic<const lb::ForwardingState*> current_ = nullptr;
+    std::vector<std::unique_ptr<Worker>> running_;
+    Burst burst_{};
+};
+
+inline PacketPlan from_client(const Plan& plan, std::uint8_t flags = 0x02,
+                              std::uint16_t port = 30000) {
+    PacketPlan packet;
+    packet.destination_mac = kOurMac;
+    packet.source_mac = kRouterMac;
+    packet.source = plan.client();
+    packet.destination = plan.vip();
+    packet.protocol = plan.protocol;
+    packet.source_port = port;
+    packet.destination_port = 80;
+    packet.tcp_flags = flags;
+    return packet;
+}
+
+// The frame a plan describes with one router hop behind it.
+inline Bytes hop_on(PacketPlan packet, std::array<std::uint8_t, 6> to) {
+    packet.source_mac = kOurMac;
+    packet.destination_mac = to;
+    packet.ttl--;
+    return build(packet);
+}
+
+// Which backend a frame went to, by its destination MAC.
+inline std::uint32_t backend_of(const Bytes& frame) {
+    for (std::uint32_t i = 0; i < 2; i++)
+        if (std::equal(frame.begin(), frame.begin() + 6, backend_mac(i).begin()))
+            return i;
+    ADD_FAILURE() << "sent to nobody's MAC";
+    return 0;
+}
+
+inline std::uint16_t source_port_of(const Bytes& frame, bool v6) {
+    return static_cast<std::uint16_t>(get16(frame, v6 ? 54 : 34));
+}
+
+} // namespace weir::dpdk
