@@ -14,6 +14,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 
 from lab import Lab  # noqa: E402  (the path above comes first)
+from weir import Node  # noqa: E402
 
 TEST_LIMIT_S = 180
 
@@ -29,6 +30,37 @@ def lab() -> Iterator[Lab]:
         pytest.fail("the end-to-end tests build network namespaces: run them as root")
     with Lab() as built:
         yield built
+
+
+@pytest.fixture(scope="session")
+def session_node(lab: Lab) -> Iterator[Node]:
+    node = Node(lab)
+    yield node
+    node.stop()
+
+
+@pytest.fixture
+def node(session_node: Node, request: pytest.FixtureRequest) -> Iterator[Node]:
+    """The balancer. After each test its books must be closed; after a failed one the next test gets a fresh Weir."""
+    yield session_node
+    if getattr(request.node, "failed", False):
+        if session_node.current is not None:
+            print(f"--- Weir's log ---\n{session_node.current.log()}")
+        session_node.forget()
+    elif session_node.current is not None:
+        try:
+            session_node.current.assert_closed_books()
+        except BaseException:
+            session_node.forget()
+            raise
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
+    """Leaves a mark on a failed test for the fixtures that clean up after it."""
+    outcome = yield
+    if outcome.get_result().failed:
+        item.failed = True
 
 
 @pytest.hookimpl(hookwrapper=True)

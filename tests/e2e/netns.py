@@ -116,10 +116,11 @@ class Namespace:
         with self.entered():
             return socket.socket(family, kind)
 
-    def connect(self, address: str, port: int, timeout_s: float = 5) -> socket.socket:
+    def connect(self, address: str, port: int, timeout_s: float = 5, source_port: int = 0) -> socket.socket:
         """A TCP connection from the namespace."""
         with self.entered():
-            return socket.create_connection((address, port), timeout=timeout_s)
+            return socket.create_connection((address, port), timeout=timeout_s,
+                                            source_address=("", source_port) if source_port else None)
 
     def delete(self) -> None:
         """Ends what still runs in the namespace, then removes it."""

@@ -36,8 +36,8 @@ def parse_answer(text: str) -> Answer:
 class HttpConnection:
     """One TCP connection, used for any number of requests."""
 
-    def __init__(self, ns: Namespace, address: str, port: int, timeout_s: float = 5) -> None:
-        self.sock = ns.connect(address, port, timeout_s)
+    def __init__(self, ns: Namespace, address: str, port: int, timeout_s: float = 5, source_port: int = 0) -> None:
+        self.sock = ns.connect(address, port, timeout_s, source_port)
         self.local = self.sock.getsockname()[:2]
         self._request = f"GET / HTTP/1.1\r\nHost: {bracketed(address)}\r\n\r\n".encode()
         self._buffer = b""
