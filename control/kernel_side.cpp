@@ -7,6 +7,7 @@
 #include <set>
 
 #include "control/compile/match_rows.hpp"
+#include "control/compile/row_ids.hpp"
 #include "control/kernel/addresses.hpp"
 #include "control/kernel/default_route.hpp"
 #include "control/kernel/link.hpp"

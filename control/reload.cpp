@@ -5,7 +5,6 @@
 
 #include "config/changes.hpp"
 #include "config/parse.hpp"
-#include "control/compile/match_rows.hpp"
 
 namespace weir::control {
 namespace {
@@ -61,12 +60,6 @@ bool same_vip(const config::Config& before, const config::VipConfig& old,
 
 std::vector<std::string> restart_keys(const config::Config& running, const config::Config& wanted) {
     std::vector<std::string> keys = config::restart_needed(running, wanted);
-    const std::vector<net::IpAddress> before = snat_addresses(running);
-    const std::vector<net::IpAddress> after = snat_addresses(wanted);
-    if (after.size() < before.size() || !std::equal(before.begin(), before.end(), after.begin()))
-        keys.push_back(wanted.snat.addresses.empty() && running.snat.addresses.empty()
-                           ? "interface addresses (the first of a family is the SNAT address)"
-                           : "snat.addresses");
     if (!(running.snat.ports == wanted.snat.ports))
         keys.emplace_back("snat.ports");
     return keys;

@@ -23,9 +23,8 @@ struct ReloadDecision {
 ReloadDecision decide_reload(const config::Config& running, std::string_view text,
                              const std::string& file);
 
-// The keys whose change a running engine cannot take up. Beyond config::restart_needed: connections
-// hold row ids of SNAT addresses and ports are dealt out by their range, so addresses may only be
-// added behind those there are.
+// The keys whose change a running engine cannot take up. Beyond config::restart_needed: the range
+// of SNAT ports says which worker a reply belongs to.
 std::vector<std::string> restart_keys(const config::Config& running, const config::Config& wanted);
 
 std::vector<std::string> describe_changes(const config::Config& before,

@@ -33,15 +33,17 @@ public:
         out_.backend_ids = backends_.ids;
         out_.leaving = backends_.leaving;
 
-        const std::vector<net::IpAddress> snat = snat_addresses(in_.config);
-        auto match =
-            build_match_table(in_.config, vips_, backends_, snat, in_.adjacency.own_addresses);
+        auto snat = assign_snat(in_.config, in_.history);
+        if (!snat)
+            return snat.error();
+        out_.tables.snat = std::move(*snat);
+        auto match = build_match_table(in_.config, vips_, backends_, out_.tables.snat,
+                                       in_.adjacency.own_addresses);
         if (!match)
             return match.error();
         out_.tables.match = std::move(*match);
 
         fill_interfaces();
-        fill_snat(snat);
         fill_pools();
         fill_vips();
         fill_leaving();
@@ -77,17 +79,6 @@ private:
             row.punt_other_pps = interface.punt.other_pps;
             row.identity = name_identity(interface.name);
             out_.tables.interfaces.push_back(row);
-        }
-    }
-
-    void fill_snat(const std::vector<net::IpAddress>& addresses) {
-        for (const net::IpAddress& address : addresses) {
-            weir_snat_row row{};
-            row.address = to_weir(address);
-            row.first_port = in_.config.snat.ports.first;
-            row.last_port = in_.config.snat.ports.last;
-            row.family = family_of(address);
-            out_.tables.snat.push_back(row);
         }
     }
 
@@ -302,7 +293,8 @@ History history_of(const lb::ForwardingState& state) {
             .vips = {state.vips().begin(), state.vips().end()},
             .pools = {state.pools().begin(), state.pools().end()},
             .members = {state.members().begin(), state.members().end()},
-            .backends = {state.backends().begin(), state.backends().end()}};
+            .backends = {state.backends().begin(), state.backends().end()},
+            .snat = {state.snat().begin(), state.snat().end()}};
 }
 
 Expected<CompiledState> compile(const CompileInput& input, SlotTables& slot_tables) {

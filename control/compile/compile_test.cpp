@@ -98,6 +98,29 @@ TEST(Compile, SnatPrefixesAreExpanded) {
     EXPECT_EQ(match(world, "192.0.2.66", 17, 45000).index, 2u);
 }
 
+TEST(Compile, SnatRowsKeepTheirIndex) {
+    World world;
+    const auto with = [&](const char* prefix) {
+        world.config.snat.addresses = {net::IpPrefix::parse(prefix).value()};
+        world.compile();
+    };
+    with("192.0.2.64/31");
+    with("192.0.2.65/32");
+    ASSERT_EQ(world.state->snat().size(), 2u);
+    EXPECT_EQ(world.state->snat()[0].family, 0) << "no new ports from it";
+    EXPECT_EQ(world.state->snat()[1].family, 4);
+    EXPECT_EQ(match(world, "192.0.2.64", 6, 45000).kind, WEIR_MATCH_SNAT) << "old connections";
+    with("192.0.2.66/32");
+    EXPECT_EQ(match(world, "192.0.2.66", 6, 45000).index, 2u);
+    with("192.0.2.64/32");
+    EXPECT_EQ(world.state->snat().size(), 3u);
+    EXPECT_EQ(match(world, "192.0.2.64", 6, 45000).index, 0u);
+    world.config.snat.ports = {20000, 20999};
+    world.compile();
+    EXPECT_EQ(match(world, "192.0.2.64", 6, 20500).index, 3u);
+    EXPECT_EQ(match(world, "192.0.2.64", 6, 45000).kind, WEIR_MATCH_EMPTY);
+}
+
 TEST(Compile, NatBackendsAreKnownAsSources) {
     World world;
     world.config.vips[0].forward = config::ForwardMode::kNat;

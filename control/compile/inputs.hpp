@@ -61,6 +61,7 @@ struct History {
     std::vector<weir_pool_row> pools;
     std::vector<std::uint32_t> members;
     std::vector<weir_backend_row> backends;
+    std::vector<weir_snat_row> snat;
 };
 History history_of(const lb::ForwardingState& state);
 

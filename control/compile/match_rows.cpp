@@ -79,12 +79,13 @@ void put_vip(lb::MatchTableBuilder& builder, const config::VipConfig& vip, std::
 }
 
 void put_own_addresses(lb::MatchTableBuilder& builder, const config::Config& config,
-                       std::span<const net::IpAddress> snat,
+                       std::span<const weir_snat_row> snat,
                        const std::set<net::IpAddress>& own_addresses) {
     for (const net::IpAddress& address : own_addresses)
         builder.add_address(to_weir(address), WEIR_MATCH_LOCAL);
-    for (const net::IpAddress& address : snat)
-        builder.add_address(to_weir(address), WEIR_MATCH_LOCAL);
+    for (const weir_snat_row& row : snat)
+        if (row.family != 0)
+            builder.add_address(row.address, WEIR_MATCH_LOCAL);
     for (const config::InterfaceConfig& interface : config.interfaces)
         for (const net::IpPrefix& prefix : interface.addresses)
             builder.add_address(to_weir(prefix.address), WEIR_MATCH_LOCAL);
@@ -102,39 +103,23 @@ void put_leaving(ReplySources& sources, const BackendRows& backends) {
     }
 }
 
-} // namespace
-
-std::vector<net::IpAddress> snat_addresses(const config::Config& config) {
-    std::vector<net::IpAddress> result;
-    for (const net::IpPrefix& prefix : config.snat.addresses) {
-        net::IpAddress::Bytes bytes = prefix.network().bytes();
-        const net::IpAddress last = prefix.last();
-        for (std::size_t count = 0; count < WEIR_MAX_SNAT_ADDRESSES; count++) {
-            const net::IpAddress address = net::IpAddress::from_bytes(bytes);
-            result.push_back(address);
-            if (address == last)
-                break;
-            for (std::size_t i = bytes.size(); i-- > 0 && ++bytes[i] == 0;) {
-            }
-        }
+// An address whose ports have changed is in two rows; the one in use has it.
+void put_snat(lb::MatchTableBuilder& builder, std::span<const weir_snat_row> rows) {
+    const auto in_use = [&](const weir_address& address) {
+        return std::any_of(rows.begin(), rows.end(), [&](const weir_snat_row& row) {
+            return row.family != 0 && weir_address_equal(&row.address, &address);
+        });
+    };
+    for (std::uint32_t i = 0; i < rows.size(); i++) {
+        if (rows[i].family == 0 && in_use(rows[i].address))
+            continue;
+        for (const std::uint8_t protocol : {kTcp, kUdp})
+            builder.add_range(rows[i].address, protocol, rows[i].first_port, rows[i].last_port,
+                              WEIR_MATCH_SNAT, i);
     }
-    if (!config.snat.addresses.empty())
-        return result;
-    for (const bool v4 : {true, false}) {
-        for (const config::InterfaceConfig& interface : config.interfaces) {
-            const auto found = std::find_if(interface.addresses.begin(), interface.addresses.end(),
-                                            [v4](const net::IpPrefix& prefix) {
-                                                return prefix.address.is_v4() == v4 &&
-                                                       !prefix.address.is_link_local();
-                                            });
-            if (found == interface.addresses.end())
-                continue;
-            result.push_back(found->address);
-            break;
-        }
-    }
-    return result;
 }
+
+} // namespace
 
 bool uses_full_nat(const config::Config& config) {
     return std::any_of(config.vips.begin(), config.vips.end(), [](const config::VipConfig& vip) {
@@ -144,7 +129,7 @@ bool uses_full_nat(const config::Config& config) {
 
 Expected<lb::MatchTable> build_match_table(const config::Config& config, const VipRows& vips,
                                            const BackendRows& backends,
-                                           std::span<const net::IpAddress> snat,
+                                           std::span<const weir_snat_row> snat,
                                            const std::set<net::IpAddress>& own_addresses) {
     lb::MatchTableBuilder builder;
     put_own_addresses(builder, config, snat, own_addresses);
@@ -168,12 +153,8 @@ Expected<lb::MatchTable> build_match_table(const config::Config& config, const V
         sources.put_into(builder);
         builder.set_flags(WEIR_MATCH_HAS_NAT);
     }
-    if (uses_full_nat(config)) {
-        for (std::uint32_t i = 0; i < snat.size(); i++)
-            for (const std::uint8_t protocol : {kTcp, kUdp})
-                builder.add_range(to_weir(snat[i]), protocol, config.snat.ports.first,
-                                  config.snat.ports.last, WEIR_MATCH_SNAT, i);
-    }
+    if (uses_full_nat(config))
+        put_snat(builder, snat);
     std::string problem;
     auto table = builder.build(problem);
     if (!table)

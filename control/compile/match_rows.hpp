@@ -14,14 +14,11 @@
 
 namespace weir::control {
 
-// The source addresses of full-nat: those of [snat], else the first address of each family that an
-// interface has.
-std::vector<net::IpAddress> snat_addresses(const config::Config& config);
 bool uses_full_nat(const config::Config& config);
 
 Expected<lb::MatchTable> build_match_table(const config::Config& config, const VipRows& vips,
                                            const BackendRows& backends,
-                                           std::span<const net::IpAddress> snat,
+                                           std::span<const weir_snat_row> snat,
                                            const std::set<net::IpAddress>& own_addresses);
 
 } // namespace weir::control

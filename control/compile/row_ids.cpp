@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "control/compile/row_ids.hpp"
 
+#include <algorithm>
 #include <string>
 #include <tuple>
 
@@ -130,6 +131,64 @@ Expected<BackendRows> assign_backends(const config::Config& config, const Histor
                      " backends, counting removed ones whose connections have not ended; at most " +
                      std::to_string(WEIR_MAX_BACKENDS) + " are possible"};
     return result;
+}
+
+std::vector<net::IpAddress> snat_addresses(const config::Config& config) {
+    std::vector<net::IpAddress> result;
+    for (const net::IpPrefix& prefix : config.snat.addresses) {
+        net::IpAddress::Bytes bytes = prefix.network().bytes();
+        const net::IpAddress last = prefix.last();
+        for (std::size_t count = 0; count < WEIR_MAX_SNAT_ADDRESSES; count++) {
+            const net::IpAddress address = net::IpAddress::from_bytes(bytes);
+            result.push_back(address);
+            if (address == last)
+                break;
+            for (std::size_t i = bytes.size(); i-- > 0 && ++bytes[i] == 0;) {
+            }
+        }
+    }
+    if (!config.snat.addresses.empty())
+        return result;
+    for (const bool v4 : {true, false}) {
+        for (const config::InterfaceConfig& interface : config.interfaces) {
+            const auto found = std::find_if(interface.addresses.begin(), interface.addresses.end(),
+                                            [v4](const net::IpPrefix& prefix) {
+                                                return prefix.address.is_v4() == v4 &&
+                                                       !prefix.address.is_link_local();
+                                            });
+            if (found == interface.addresses.end())
+                continue;
+            result.push_back(found->address);
+            break;
+        }
+    }
+    return result;
+}
+
+Expected<std::vector<weir_snat_row>> assign_snat(const config::Config& config,
+                                                 const History& history) {
+    std::vector<weir_snat_row> rows = history.snat;
+    for (weir_snat_row& row : rows)
+        row.family = 0;
+    for (const net::IpAddress& address : snat_addresses(config)) {
+        weir_snat_row wanted{};
+        wanted.address = to_weir(address);
+        wanted.first_port = config.snat.ports.first;
+        wanted.last_port = config.snat.ports.last;
+        auto found = std::find_if(rows.begin(), rows.end(), [&](const weir_snat_row& row) {
+            return weir_address_equal(&row.address, &wanted.address) &&
+                   row.first_port == wanted.first_port && row.last_port == wanted.last_port;
+        });
+        if (found == rows.end())
+            found = rows.insert(rows.end(), wanted);
+        found->family = family_of(address);
+    }
+    if (rows.size() > WEIR_MAX_SNAT_ADDRESSES)
+        return Error{"there are " + std::to_string(rows.size()) +
+                     " SNAT addresses, counting those taken away while the dataplane runs; at "
+                     "most " +
+                     std::to_string(WEIR_MAX_SNAT_ADDRESSES) + " are possible"};
+    return rows;
 }
 
 } // namespace weir::control

@@ -30,4 +30,13 @@ struct BackendRows {
 Expected<BackendRows> assign_backends(const config::Config& config, const History& history,
                                       const Forget& forget);
 
+// SNAT rows keep their index, because connections hold it. One that is no longer wanted has family
+// 0: nobody takes new ports from it, and the replies of its connections are still known.
+Expected<std::vector<weir_snat_row>> assign_snat(const config::Config& config,
+                                                 const History& history);
+
+// The source addresses of full-nat: those of [snat], else the first address of each family that an
+// interface has.
+std::vector<net::IpAddress> snat_addresses(const config::Config& config);
+
 } // namespace weir::control
