@@ -61,6 +61,10 @@ bool same_names_in_order(const std::vector<InterfaceConfig>& left,
 std::vector<std::string> restart_needed(const Config& running, const Config& wanted) {
     std::vector<std::string> changed;
     compare_engines(running.engine, wanted.engine, changed);
+    // The range says which worker owns a reply.
+    if (!(running.snat.ports == wanted.snat.ports)) {
+        changed.emplace_back("snat.ports");
+    }
     bool names_differ = false;
     for (const InterfaceConfig& interface : wanted.interfaces) {
         const InterfaceConfig* before = find(running.interfaces, interface.name);

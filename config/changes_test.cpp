@@ -46,6 +46,7 @@ TEST(RestartNeeded, NamesEachKey) {
         {"", kDevice + "\npunt.control_pps = 100", "", {"interface.up.punt.control_pps"}},
         {"", kDevice + "\npunt.echo_pps = 1", "", {"interface.up.punt.echo_pps"}},
         {"", kDevice + "\npunt.other_pps = 1", "", {"interface.up.punt.other_pps"}},
+        {"", kDevice, "[snat]\nports = \"2000-3000\"", {"snat.ports"}},
         {"", kDevice, "[api]\nlisten = \"127.0.0.1:1\"", {"api.listen"}},
         {"", kDevice, "[interface.b]\ndevice = \"eth0\"", {"interface.b"}},
         {"", "device = \"eth0\"", "", {"interface.up.device"}},
@@ -62,7 +63,7 @@ TEST(RestartNeeded, CoversEveryKeyThatTheListSaysNeedsOne) {
     for (const Key& key : all_keys()) {
         keys += key.effect == Effect::kRestart ? 1 : 0;
     }
-    EXPECT_EQ(keys, 13U) << "a key changed its effect: NamesEachKey and restart_needed() must too";
+    EXPECT_EQ(keys, 14U) << "a key changed its effect: NamesEachKey and restart_needed() must too";
 }
 
 TEST(RestartNeeded, InterfacesComeGoAndMove) {
@@ -78,7 +79,7 @@ TEST(RestartNeeded, LeavesTheRestLive) {
     const Config running = parsed(text_with("", kDevice, ""));
     const Config wanted = parsed(text_with(
         "", "device = \"0000:3b:00.0\"\naddresses = [\"10.0.0.2/24\"]\ngateway = \"10.0.0.9\"",
-        "[node]\nname = \"b\"\n[snat]\nports = \"2000-3000\"\n"
+        "[node]\nname = \"b\"\n[snat]\naddresses = [\"192.0.2.64/28\"]\n"
         "[pool.p]\nbackends = [{ address = \"10.1.0.1:80\" }]\n"
         "[vip.v]\naddress = \"203.0.113.1\"\nport = 80\nprotocol = \"tcp\"\nforward = \"nat\"\n"
         "pool = \"p\"\n"));

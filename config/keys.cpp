@@ -51,7 +51,7 @@ constexpr Key kKeys[] = {
     {kPunt, "other_pps", kRestart},
 
     {"snat", "addresses", kLive},
-    {"snat", "ports", kLive},
+    {"snat", "ports", kRestart},
 
     {kPool, "scheduler", kLive},
     {kPool, "maglev_size", kLive},

@@ -13,6 +13,7 @@
 #include <iostream>
 #include <map>
 
+#include "config/changes.hpp"
 #include "config/parse.hpp"
 #include "control/api/routes.hpp"
 #include "control/api/server.hpp"
@@ -121,7 +122,7 @@ std::vector<std::string> spawn_command(const Options& options) {
 bool engine_is_outdated(const Options& options, const config::Config& wanted) {
     const auto before =
         config::load_config(options.runtime_directory + "/" + control::kAcceptedFile);
-    return before.config && !control::restart_keys(*before.config, wanted).empty();
+    return before.config && !config::restart_needed(*before.config, wanted).empty();
 }
 
 void watch_signals(boost::asio::io_context& io, boost::asio::signal_set& signals,

@@ -58,13 +58,6 @@ bool same_vip(const config::Config& before, const config::VipConfig& old,
 
 } // namespace
 
-std::vector<std::string> restart_keys(const config::Config& running, const config::Config& wanted) {
-    std::vector<std::string> keys = config::restart_needed(running, wanted);
-    if (!(running.snat.ports == wanted.snat.ports))
-        keys.emplace_back("snat.ports");
-    return keys;
-}
-
 std::vector<std::string> describe_changes(const config::Config& before,
                                           const config::Config& after) {
     std::vector<std::string> changes;
@@ -105,7 +98,7 @@ ReloadDecision decide_reload(const config::Config& running, std::string_view tex
     if (!parsed.config)
         return decision;
     decision.changes = describe_changes(running, *parsed.config);
-    decision.restart_needed = restart_keys(running, *parsed.config);
+    decision.restart_needed = config::restart_needed(running, *parsed.config);
     if (decision.restart_needed.empty())
         decision.config = std::move(parsed.config);
     return decision;

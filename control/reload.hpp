@@ -23,10 +23,6 @@ struct ReloadDecision {
 ReloadDecision decide_reload(const config::Config& running, std::string_view text,
                              const std::string& file);
 
-// The keys whose change a running engine cannot take up. Beyond config::restart_needed: the range
-// of SNAT ports says which worker a reply belongs to.
-std::vector<std::string> restart_keys(const config::Config& running, const config::Config& wanted);
-
 std::vector<std::string> describe_changes(const config::Config& before,
                                           const config::Config& after);
 

@@ -62,13 +62,26 @@ public:
         parser_->header_limit(kMostHeaderBytes);
         parser_->body_limit(kMostBodyBytes);
         arm();
+        // The header first: a one-shot read of Beast 1.74 forgets the body limit when part of the
+        // body comes with the header, and then reserves what the header announces.
+        http::async_read_header(
+            socket_, buffer_, *parser_,
+            [self = this->shared_from_this()](const error_code& error, std::size_t) {
+                if (error)
+                    self->on_read(error);
+                else
+                    self->read_body();
+            });
+    }
+
+private:
+    void read_body() {
         http::async_read(socket_, buffer_, *parser_,
                          [self = this->shared_from_this()](const error_code& error, std::size_t) {
                              self->on_read(error);
                          });
     }
 
-private:
     void arm() {
         timer_.expires_after(kTimeout);
         timer_.async_wait([weak = this->weak_from_this()](const error_code& error) {

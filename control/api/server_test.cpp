@@ -1,0 +1,110 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "control/api/server.hpp"
+
+#include <boost/asio/post.hpp>
+
+#include <gtest/gtest.h>
+
+#include <array>
+#include <cstdlib>
+#include <filesystem>
+#include <string_view>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <thread>
+#include <unistd.h>
+
+namespace weir::control {
+namespace {
+
+// A server that answers with what it was asked, in its own thread.
+class ServerTest : public ::testing::Test {
+protected:
+    ServerTest()
+        : server_(io_, [](const HttpRequest& request, const HttpRespond& respond) {
+              respond({200, "text/plain",
+                       request.method + " " + request.path + "?" + request.query + " " +
+                           std::to_string(request.body.size()) + (request.local ? " local" : "")});
+          }) {}
+
+    void SetUp() override {
+        char directory[] = "/tmp/weir-server-XXXXXX";
+        ASSERT_NE(::mkdtemp(directory), nullptr);
+        directory_ = directory;
+        path_ = directory_ + "/control.sock";
+        ASSERT_TRUE(server_.listen_unix(path_));
+        thread_ = std::thread([this] { io_.run(); });
+    }
+
+    void TearDown() override {
+        boost::asio::post(io_, [this] { server_.stop(); });
+        thread_.join();
+        std::filesystem::remove_all(directory_);
+    }
+
+    // Everything the server says to these bytes until it closes or has said `until`.
+    std::string ask(std::string_view bytes, std::string_view until) {
+        int fd = ::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+        sockaddr_un address{};
+        address.sun_family = AF_UNIX;
+        path_.copy(address.sun_path, sizeof(address.sun_path) - 1);
+        EXPECT_EQ(::connect(fd, reinterpret_cast<sockaddr*>(&address), sizeof(address)), 0);
+        timeval limit{5, 0};
+        ::setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit));
+        EXPECT_EQ(::send(fd, bytes.data(), bytes.size(), MSG_NOSIGNAL),
+                  static_cast<ssize_t>(bytes.size()));
+        std::string answer;
+        std::array<char, 4096> part;
+        while (answer.find(until) == std::string::npos) {
+            ssize_t got = ::recv(fd, part.data(), part.size(), 0);
+            if (got <= 0)
+                break;
+            answer.append(part.data(), static_cast<std::size_t>(got));
+        }
+        ::close(fd);
+        return answer;
+    }
+
+    boost::asio::io_context io_;
+    HttpServer server_;
+    std::string directory_;
+    std::string path_;
+    std::thread thread_;
+};
+
+TEST_F(ServerTest, AnswersOverTheUnixSocketAsLocal) {
+    std::string answer = ask("GET /v1/status?a=b HTTP/1.1\r\nHost: x\r\n\r\n", "local");
+    EXPECT_NE(answer.find("GET /v1/status?a=b 0 local"), std::string::npos) << answer;
+}
+
+TEST_F(ServerTest, TheSocketIsForItsOwnerAndGroup) {
+    struct stat status {};
+    ASSERT_EQ(::stat(path_.c_str(), &status), 0);
+    EXPECT_EQ(status.st_mode & 0777, 0660u);
+}
+
+TEST_F(ServerTest, TakesABodyUpToTheLimit) {
+    std::string body(1'000'000, 'x');
+    std::string answer =
+        ask("POST /v1/apply HTTP/1.1\r\nHost: x\r\nContent-Length: " + std::to_string(body.size()) +
+                "\r\n\r\n" + body,
+            "local");
+    EXPECT_NE(answer.find("POST /v1/apply? 1000000 local"), std::string::npos) << answer;
+}
+
+TEST_F(ServerTest, RefusesWhatIsAnnouncedAsTooLargeAtOnce) {
+    // Part of the body comes with the header: nothing may be reserved for the rest.
+    std::string answer = ask(
+        "POST /v1/apply HTTP/1.1\r\nHost: x\r\nContent-Length: 99999999999\r\n\r\nbegins", "4 MiB");
+    EXPECT_NE(answer.find("413"), std::string::npos) << answer;
+}
+
+TEST_F(ServerTest, GarbageEndsTheConnectionAndNothingElse) {
+    std::string garbage("\x16\x03\x01\x00\xff not http at all\r\n\r\n", 26);
+    EXPECT_EQ(ask(garbage, "local").find("200"), std::string::npos);
+    EXPECT_NE(ask("GET / HTTP/1.1\r\nHost: x\r\n\r\n", "local").find("200"), std::string::npos);
+}
+
+} // namespace
+} // namespace weir::control
