@@ -141,5 +141,33 @@ TEST(Documentation, ItsExampleIsAccepted) {
     EXPECT_TRUE(result) << format(result.diagnostics);
 }
 
+// The configurations that a document shows, whole, in ```toml blocks.
+std::vector<std::string> shown_configurations(const std::string& path) {
+    std::vector<std::string> blocks;
+    std::ifstream stream(path);
+    EXPECT_TRUE(stream) << path;
+    bool inside = false;
+    for (std::string line; std::getline(stream, line);) {
+        if (line == "```toml") {
+            inside = true;
+            blocks.emplace_back();
+        } else if (line == "```") {
+            inside = false;
+        } else if (inside) {
+            blocks.back() += line + "\n";
+        }
+    }
+    return blocks;
+}
+
+TEST(Documentation, TheReadmesConfigurationIsAccepted) {
+    const std::vector<std::string> blocks = shown_configurations(WEIR_README_MD);
+    ASSERT_FALSE(blocks.empty());
+    for (const std::string& block : blocks) {
+        const ParseResult result = parse_config(block, "README.md");
+        EXPECT_TRUE(result.config) << format(result.diagnostics);
+    }
+}
+
 } // namespace
 } // namespace weir::config
