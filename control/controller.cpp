@@ -26,8 +26,8 @@ Controller::Controller(boost::asio::io_context& io, ControllerSettings settings,
       link_(
           io, settings_.runtime_directory + "/" + channel::kSocketName,
           {.ready =
-               [this](const Engine& engine, std::shared_ptr<const Generation> running) {
-                   engine_ready(engine, std::move(running));
+               [this](const Engine& engine, const std::shared_ptr<const Generation>& running) {
+                   engine_ready(engine, running);
                },
            .lost =
                [this] {
@@ -131,7 +131,8 @@ Expected<void> Controller::take_interfaces(const Engine& engine) {
     return {};
 }
 
-void Controller::engine_ready(const Engine& engine, std::shared_ptr<const Generation> running) {
+void Controller::engine_ready(const Engine& engine,
+                              const std::shared_ptr<const Generation>& running) {
     spdlog::info("engine: pid {}, {} worker(s), generation {}", engine.hello.pid,
                  engine.hello.workers, engine.hello.generation);
     start_timer_.cancel();

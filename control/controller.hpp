@@ -71,7 +71,7 @@ private:
     static constexpr std::chrono::seconds kForgetAfter{60};
     static constexpr std::chrono::seconds kWaitLimit{5};
 
-    void engine_ready(const Engine& engine, std::shared_ptr<const Generation> running);
+    void engine_ready(const Engine& engine, const std::shared_ptr<const Generation>& running);
     void engine_answered(const std::shared_ptr<const Generation>& generation, bool accepted,
                          const std::string& reason);
     Expected<void> take_interfaces(const Engine& engine);

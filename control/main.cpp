@@ -9,6 +9,8 @@
 #include <systemd/sd-daemon.h>
 
 #include <csignal>
+#include <cstdio>
+#include <exception>
 #include <filesystem>
 #include <iostream>
 #include <map>
@@ -204,9 +206,7 @@ void log_to_stderr() {
         [](xdp::LogLevel, std::string_view line) { spdlog::debug("libbpf: {}", line); });
 }
 
-} // namespace
-
-int main(int argc, char** argv) {
+int start(int argc, char** argv) {
     Options options;
     CLI::App app("weir-control: probes backends and tells the dataplane what to forward");
     app.add_option("--config", options.config, "configuration file (TOML)")
@@ -226,4 +226,15 @@ int main(int argc, char** argv) {
     std::error_code ignored;
     options.runtime_directory = fs::absolute(options.runtime_directory, ignored).string();
     return run(options);
+}
+
+} // namespace
+
+int main(int argc, char** argv) {
+    try {
+        return start(argc, argv);
+    } catch (const std::exception& error) { // memory has run out, or a defect
+        std::fprintf(stderr, "%s: ended by an unexpected error: %s\n", argv[0], error.what());
+        return 1;
+    }
 }

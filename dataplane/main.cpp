@@ -7,8 +7,10 @@
 #include <CLI/CLI.hpp>
 #include <cerrno>
 #include <csignal>
+#include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <exception>
 #include <fcntl.h>
 #include <filesystem>
 #include <iostream>
@@ -91,9 +93,7 @@ int fail(const Error& error) {
     return kFailed;
 }
 
-} // namespace
-
-int main(int argc, char** argv) {
+int start(int argc, char** argv) {
     CLI::App app{"Weir's dataplane: forwards packets by what weir-control publishes",
                  "weir-dataplane"};
     std::string config_path = "/etc/weir/weir.toml";
@@ -128,4 +128,15 @@ int main(int argc, char** argv) {
     ::unlink((runtime_directory + "/" + channel::kSocketName).c_str());
     spdlog::info("ended");
     return 0;
+}
+
+} // namespace
+
+int main(int argc, char** argv) {
+    try {
+        return start(argc, argv);
+    } catch (const std::exception& error) { // memory has run out, or a defect
+        std::fprintf(stderr, "%s: ended by an unexpected error: %s\n", argv[0], error.what());
+        return 1;
+    }
 }

@@ -23,7 +23,7 @@ TotalCounters total_counters(const Snapshot& snapshot) {
         } else {
             total.complete = false;
         }
-        total.blocks.push_back(std::move(block));
+        total.blocks.push_back(block);
     }
     return total;
 }

@@ -29,7 +29,7 @@ namespace {
 
 constexpr std::size_t kMostConnections = 64;
 constexpr std::uint32_t kMostHeaderBytes = 16 * 1024;
-constexpr std::uint64_t kMostBodyBytes = 4 * 1024 * 1024;
+constexpr std::uint64_t kMostBodyBytes = std::uint64_t{4} << 20;
 constexpr std::chrono::seconds kTimeout{10};
 
 } // namespace

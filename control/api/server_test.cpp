@@ -101,7 +101,8 @@ TEST_F(ServerTest, RefusesWhatIsAnnouncedAsTooLargeAtOnce) {
 }
 
 TEST_F(ServerTest, GarbageEndsTheConnectionAndNothingElse) {
-    std::string garbage("\x16\x03\x01\x00\xff not http at all\r\n\r\n", 26);
+    using namespace std::string_view_literals;
+    std::string_view garbage = "\x16\x03\x01\x00\xff not http at all\r\n\r\n"sv;
     EXPECT_EQ(ask(garbage, "local").find("200"), std::string::npos);
     EXPECT_NE(ask("GET / HTTP/1.1\r\nHost: x\r\n\r\n", "local").find("200"), std::string::npos);
 }

@@ -35,7 +35,7 @@ class EngineLink {
 public:
     struct Handlers {
         // The engine is ready to be told. `running`: the generation it forwards by, or null.
-        std::function<void(const Engine&, std::shared_ptr<const Generation> running)> ready;
+        std::function<void(const Engine&, const std::shared_ptr<const Generation>& running)> ready;
         std::function<void()> lost;
         // `generation` is live on every worker, or was refused whole with `reason`.
         std::function<void(std::shared_ptr<const Generation> generation, bool accepted,

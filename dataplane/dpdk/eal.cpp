@@ -42,6 +42,7 @@ std::string dpdk_reason(const std::string& printed, int error) {
 Expected<void> start_eal(const EalPlan& plan) {
     std::vector<std::string> arguments = eal_arguments(plan);
     std::vector<char*> pointers;
+    pointers.reserve(arguments.size());
     for (std::string& argument : arguments)
         pointers.push_back(argument.data());
     open_log();

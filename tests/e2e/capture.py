@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import struct
 import subprocess
@@ -134,9 +135,21 @@ class Capture:
 
     def __exit__(self, *_: object) -> None:
         assert self._process is not None
-        # What was sent before this point has crossed the lab's veths already; tcpdump reads its ring before it ends.
+        # What was sent before this point has crossed the lab's veths already; tcpdump may not have read it yet.
+        wait_for("tcpdump has read what its filter let through", self._has_caught_up)
         self._process.send_signal(signal.SIGINT)
         self._process.wait(10)
+
+    def _has_caught_up(self) -> bool:
+        """Asks tcpdump for its counts: SIGUSR1 makes it print them and go on."""
+        reports = len(self._counts())
+        self._process.send_signal(signal.SIGUSR1)
+        wait_for("tcpdump's counts", lambda: len(self._counts()) > reports)
+        captured, passed_filter = self._counts()[-1]
+        return captured == passed_filter
+
+    def _counts(self) -> list[tuple[str, str]]:
+        return re.findall(r"(\d+) packets? captured, (\d+) packets? received by filter", self._log.read_text())
 
     def frames(self) -> list[Frame]:
         return [f for f in map(decode, read_pcap(self.path)) if f is not None]

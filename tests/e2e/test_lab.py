@@ -16,8 +16,16 @@ from lab import CLIENT4, CLIENT6, Lab, MAC_ROUTER, NEIGHBOUR4, NEIGHBOUR6, UPLIN
 from netns import Namespace, owner_tag, reap_stale, wait_for
 from stats import unfair_shares
 from traffic import HttpConnection, Load, download, http_once, parse_wrk, udp_once, wrk
+from weir import Node
 
 FAMILIES = (4, 6)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def without_weir(lab: Lab, session_node: Node) -> None:
+    """The balancer that earlier tests left running, and its addresses, go: here nobody balances."""
+    session_node.stop()
+    lab.reset_lb()
 
 
 @pytest.mark.parametrize("family", FAMILIES)
