@@ -29,9 +29,8 @@ EngineLink::EngineLink(asio::io_context& io, std::string socket_path, Handlers h
     : io_(io), path_(std::move(socket_path)), handlers_(std::move(handlers)), retry_timer_(io),
       answer_timer_(io) {}
 
-EngineLink::~EngineLink() {
-    stop();
-}
+// The timers cancel themselves; their handlers look at the error before they touch anything.
+EngineLink::~EngineLink() = default;
 
 void EngineLink::start() {
     stopped_ = false;

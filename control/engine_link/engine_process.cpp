@@ -53,9 +53,8 @@ EngineProcess::EngineProcess(boost::asio::io_context& io, std::vector<std::strin
                              std::function<void()> before_start)
     : io_(io), command_(std::move(command)), before_start_(std::move(before_start)), timer_(io) {}
 
-EngineProcess::~EngineProcess() {
-    release();
-}
+// Timer and watch cancel themselves; the process goes on.
+EngineProcess::~EngineProcess() = default;
 
 void EngineProcess::start() {
     released_ = false;

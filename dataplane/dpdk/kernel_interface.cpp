@@ -82,8 +82,12 @@ Expected<void> wait_until_up(const std::string& name, const std::string& config_
     const auto deadline = std::chrono::steady_clock::now() + std::chrono::milliseconds(timeout_ms);
     while (!is_up(socket, name)) {
         if (std::chrono::steady_clock::now() >= deadline)
-            return Error{config_key + ": interface '" + name +
-                         "' is down: weir-control brings it up, or `ip link set " + name + " up`"};
+            return Error{std::string(config_key)
+                             .append(": interface '")
+                             .append(name)
+                             .append("' is down: weir-control brings it up, or `ip link set ")
+                             .append(name)
+                             .append(" up`")};
         std::this_thread::sleep_for(std::chrono::milliseconds(10));
     }
     return {};

@@ -48,7 +48,8 @@ public:
             ::dup2(file, STDOUT_FILENO);
             ::dup2(file, STDERR_FILENO);
             std::vector<char*> pointers;
-            std::string name = std::getenv("WEIR_DATAPLANE");
+            const char* program = std::getenv("WEIR_DATAPLANE");
+            std::string name = program ? program : "";
             pointers.push_back(name.data());
             for (const std::string& argument : arguments)
                 pointers.push_back(const_cast<char*>(argument.c_str()));
@@ -93,7 +94,7 @@ protected:
 
     std::string write_config(const std::string& device, const std::string& engine = "",
                              const std::string& name = "weir.toml") {
-        const std::string path = directory_ + "/" + name;
+        std::string path = directory_ + "/" + name;
         std::ofstream(path) << "[engine]\n"
                             << kSmall << engine << "\n[interface.uplink]\ndevice = \"" << device
                             << "\"\naddresses = [\"192.0.2.2/24\"]\n"

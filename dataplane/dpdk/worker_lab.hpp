@@ -195,7 +195,8 @@ public:
         rte_eth_conf conf{};
         rte_eth_dev_configure(port_, static_cast<std::uint16_t>(workers),
                               static_cast<std::uint16_t>(workers), &conf);
-        for (std::uint16_t i = 0; i < workers; i++) {
+        const auto queues = static_cast<std::uint16_t>(workers);
+        for (std::uint16_t i = 0; i < queues; i++) {
             rte_eth_rx_queue_setup(port_, i, 512, 0, nullptr, pool_);
             rte_eth_tx_queue_setup(port_, i, 512, 0, nullptr);
         }

@@ -18,7 +18,7 @@ TEST(ForwardingState, WhatWasBuiltIsRead) {
     EXPECT_EQ(state->vips().size(), 1u);
     EXPECT_EQ(state->select(state->pools()[0], 0), 0u);
     EXPECT_EQ(state->select(state->pools()[0], 0xffffffff), 0u);
-    EXPECT_EQ(state->select(state->pools()[0], 0xffffffff / 7 * 2), 1u);
+    EXPECT_EQ(state->select(state->pools()[0], std::uint64_t{0xffffffff} / 7 * 2), 1u);
 }
 
 TEST(ForwardingState, PoolWithoutTableHasNoBackend) {
