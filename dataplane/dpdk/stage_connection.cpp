@@ -3,7 +3,6 @@
 #include "dataplane/dpdk/stages.hpp"
 #include "dataplane/forwarding/admit.h"
 
-#include <rte_ether.h>
 #include <rte_mbuf.h>
 
 namespace weir::dpdk {
@@ -15,7 +14,7 @@ lb::PacketEvent event_of(const weir_packet& packet, lb::Direction direction) {
 }
 
 const std::uint8_t* source_mac(rte_mbuf* mbuf) {
-    return rte_pktmbuf_mtod(mbuf, const rte_ether_hdr*)->src_addr.addr_bytes;
+    return weir_ethernet_source(rte_pktmbuf_mtod(mbuf, const std::uint8_t*));
 }
 
 // The row's last hop, exchanged when the client's packets begin to come another way.
@@ -286,7 +285,7 @@ void record_one(Worker& worker, Burst& burst, std::uint32_t i) {
     if (wanted.reply_indexed)
         wanted.last_hop = worker.last_hops.acquire(source_mac(burst.mbuf[i]), packet.vlan_tci,
                                                    static_cast<std::uint8_t>(burst.mbuf[i]->port));
-    std::uint32_t quota = vip.max_connections ? vip.max_connections : worker.table.capacity();
+    std::uint32_t quota = vip.max_connections ? vip.max_connections : UINT32_MAX;
     lb::InsertResult result = worker.table.insert(
         wanted, worker.now_s, quota,
         [&](const lb::HotRow& row) {

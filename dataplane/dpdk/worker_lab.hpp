@@ -18,6 +18,7 @@
 #include <rte_ring.h>
 
 #include <cstdlib>
+#include <functional>
 #include <map>
 #include <memory>
 #include <utility>
@@ -61,6 +62,9 @@ struct Plan {
     std::string client() const { return v6 ? "2001:db8:c::7" : "198.51.100.7"; }
 };
 
+// What a test wants to be otherwise than in the sample generation.
+using Change = std::function<void(lb::StateTables&)>;
+
 struct State {
     std::vector<std::uint16_t> slots;
     lb::Segment segment;
@@ -68,7 +72,8 @@ struct State {
     std::span<std::byte> root;
     std::optional<lb::ForwardingState> state;
 
-    State(const Plan& plan, std::uint64_t generation, std::array<weir_backend_state, 2> states) {
+    State(const Plan& plan, std::uint64_t generation, std::array<weir_backend_state, 2> states,
+          const Change& change) {
         for (std::uint32_t i = 0; i < 13; i++)
             slots.push_back(static_cast<std::uint16_t>(i % 2));
         segment = lb::inspect_segment(lb::segment_id(slots), slots);
@@ -122,6 +127,7 @@ struct State {
         interface.vlan_tci = WEIR_NO_VLAN;
         tables.interfaces = {interface};
         tables.segments = {{segment.id, slots.size() * 2}};
+        change(tables);
         open(tables);
     }
 
@@ -218,21 +224,30 @@ public:
             std::free(memory);
     }
 
-    void publish(std::array<weir_backend_state, 2> states) {
-        states_.push_back(std::make_unique<State>(plan_, states_.size() + 1, states));
+    void publish(
+        std::array<weir_backend_state, 2> states, const Change& change = [](lb::StateTables&) {}) {
+        states_.push_back(std::make_unique<State>(plan_, states_.size() + 1, states, change));
         current_.store(&*states_.back()->state);
     }
+
+    void change(const Change& change) { publish({WEIR_BACKEND_UP, WEIR_BACKEND_UP}, change); }
+    void unpublish() { current_.store(nullptr); }
 
     void put(const Bytes& frame, std::uint32_t worker = 0) { enqueue(rx_[worker], frame); }
     void put_from_kernel(const Bytes& frame) { enqueue(from_kernel_, frame); }
 
-    // Everything the workers sent for what was put in.
-    std::vector<Sent> run() {
-        std::vector<Sent> sent;
+    // The workers take turns until all is quiet; what they sent stays in the transmit rings.
+    void poll_all() {
         bool busy = true;
         while (std::exchange(busy, false))
             for (auto& worker : running_)
                 busy |= poll(*worker, burst_);
+    }
+
+    // Everything the workers sent for what was put in.
+    std::vector<Sent> run() {
+        std::vector<Sent> sent;
+        poll_all();
         for (std::uint32_t i = 0; i < workers_; i++)
             for (Bytes& bytes : drain(tx_[i]))
                 sent.push_back({i, std::move(bytes)});

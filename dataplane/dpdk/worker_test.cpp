@@ -171,5 +171,69 @@ TEST(Worker, NatRefusesASecondConnectionWithTheSameReplies) {
     EXPECT_EQ(lab.verdicts(WEIR_DROP_NAT_CONFLICT), 8u);
 }
 
+TEST(Worker, NothingIsForwardedBeforeTheFirstGeneration) {
+    Lab lab({WEIR_FORWARD_NAT});
+    lab.unpublish();
+    EXPECT_TRUE(lab.send(build(from_client(lab.plan()))).empty());
+    EXPECT_EQ(lab.verdicts(WEIR_DROP_NO_CONFIGURATION), 1u);
+}
+
+TEST(Worker, PoolWithoutBackendsNoWayAndTooSmallAWayAreNamed) {
+    Lab lab({WEIR_FORWARD_DSR_L2, false, 6, 80});
+    Bytes syn = build(from_client(lab.plan()));
+    lab.change([](lb::StateTables& tables) { tables.pools[0].slot_count = 0; });
+    EXPECT_TRUE(lab.send(syn).empty());
+    EXPECT_EQ(lab.verdicts(WEIR_DROP_NO_BACKEND), 1u);
+    lab.change([](lb::StateTables& tables) {
+        for (weir_next_hop_row& hop : tables.next_hops)
+            hop.resolved = 0;
+    });
+    EXPECT_TRUE(lab.send(syn).empty());
+    EXPECT_EQ(lab.verdicts(WEIR_DROP_NO_NEXT_HOP), 1u);
+    lab.change([](lb::StateTables& tables) {
+        for (weir_next_hop_row& hop : tables.next_hops)
+            hop.mtu = 44; // the packet has 45 bytes
+    });
+    EXPECT_TRUE(lab.send(syn).empty());
+    EXPECT_EQ(lab.verdicts(WEIR_DROP_TOO_BIG), 1u);
+    lab.change([](lb::StateTables&) {});
+    EXPECT_EQ(lab.send(syn).size(), 1u);
+}
+
+TEST(Worker, VipBeyondItsQuotaIsRefusedByName) {
+    Lab lab({WEIR_FORWARD_DSR_L2, false, 6, 80});
+    lab.change([](lb::StateTables& tables) { tables.vips[0].max_connections = 1; });
+    for (std::uint8_t flags : {0x02, 0x10}) // a half-open connection would give way
+        EXPECT_EQ(lab.send(build(from_client(lab.plan(), flags, 1))).size(), 1u);
+    EXPECT_TRUE(lab.send(build(from_client(lab.plan(), 0x02, 2))).empty());
+    EXPECT_EQ(lab.verdicts(WEIR_DROP_VIP_QUOTA), 1u);
+}
+
+TEST(Worker, FullTableRefusesNewConnectionsByNameAndKeepsTheOld) {
+    Lab lab({WEIR_FORWARD_DSR_L2, false, 6, 80});
+    std::uint16_t port = 0;
+    while (lab.verdicts(WEIR_DROP_TABLE_FULL) == 0 && port < 5000) {
+        port++;
+        lab.put(build(from_client(lab.plan(), 0x02, port)));
+        lab.put(build(from_client(lab.plan(), 0x10, port)));
+        lab.run();
+    }
+    EXPECT_EQ(lab.connections(), 4096u);
+    EXPECT_EQ(port, 4097);
+    EXPECT_EQ(lab.send(build(from_client(lab.plan(), 0x10, 1))).size(), 1u);
+}
+
+TEST(Worker, FullTransmitQueueIsANamedDrop) {
+    Lab lab({WEIR_FORWARD_DSR_L2, false, 6, 80});
+    Bytes syn = build(from_client(lab.plan()));
+    for (int i = 0; i < 1100; i++) { // the ring holds 1023
+        lab.put(syn);
+        if (i % 100 == 99)
+            lab.poll_all();
+    }
+    EXPECT_EQ(lab.run().size(), 1023u);
+    EXPECT_EQ(lab.verdicts(WEIR_DROP_TX_FULL), 1100u - 1023u);
+}
+
 } // namespace
 } // namespace weir::dpdk

@@ -80,6 +80,11 @@ WEIR_INLINE struct weir_address weir_packet_destination(const struct weir_packet
     return address;
 }
 
+/* The 6 bytes of the source MAC of a frame that the parser has seen. */
+WEIR_INLINE const uint8_t* weir_ethernet_source(const uint8_t* frame) {
+    return frame + 6;
+}
+
 /* A SYN that opens a connection: SYN without ACK. */
 WEIR_INLINE bool weir_packet_opens(const struct weir_packet* packet) {
     return packet->protocol == WEIR_IP_TCP &&
