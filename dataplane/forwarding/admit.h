@@ -50,9 +50,11 @@ WEIR_INLINE enum weir_verdict weir_admit(const struct weir_packet* packet,
                                          const struct weir_match* match) {
     if (!weir_match_is_ours(match, packet))
         return weir_punt_class(packet);
-    if (packet->flags & WEIR_PACKET_FRAGMENT)
-        return WEIR_DROP_FRAGMENT;
-    return (enum weir_verdict)packet->defect;
+    if (packet->defect)
+        return (enum weir_verdict)packet->defect;
+    if ((packet->flags & WEIR_PACKET_FRAGMENT) && !(packet->flags & WEIR_PACKET_PORTS))
+        return WEIR_DROP_FRAGMENT_NO_FIRST;
+    return WEIR_UNDECIDED;
 }
 
 /* A packet to a VIP whose connection is not known: UNDECIDED means select a backend and record. */

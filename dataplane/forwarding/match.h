@@ -127,7 +127,7 @@ WEIR_INLINE struct weir_match weir_match_packet(const struct weir_match_view* ta
 WEIR_INLINE bool weir_match_is_ours(const struct weir_match* match,
                                     const struct weir_packet* packet) {
     if (match->kind == WEIR_MATCH_VIP_ADDRESS)
-        return (packet->flags & WEIR_PACKET_LATER_FRAGMENT) &&
+        return (packet->flags & WEIR_PACKET_FRAGMENT) && !(packet->flags & WEIR_PACKET_PORTS) &&
                (packet->protocol == WEIR_IP_TCP || packet->protocol == WEIR_IP_UDP);
     return match->kind == WEIR_MATCH_VIP || match->kind == WEIR_MATCH_SNAT ||
            match->kind == WEIR_MATCH_BACKEND;

@@ -201,7 +201,12 @@ TEST(Admit, SortsPackets) {
     EXPECT_EQ(admit(bad), WEIR_PUNTED_OTHER) << "not ours: the kernel may have it";
     PacketPlan first = to(kVip4, 80);
     first.v4_fragment = 0x2000;
-    EXPECT_EQ(admit(first), WEIR_DROP_FRAGMENT);
+    first.payload = {1, 2, 3, 4}; // whole units of 8 bytes with the TCP header
+    EXPECT_EQ(admit(first), WEIR_UNDECIDED) << "a first fragment decides for its datagram";
+    PacketPlan later = to(kVip4, 80);
+    later.v4_fragment = 0x2010;
+    later.payload = {1, 2, 3, 4};
+    EXPECT_EQ(admit(later), WEIR_DROP_FRAGMENT_NO_FIRST) << "nobody has given it ports";
     EXPECT_EQ(admit(to("192.0.2.2", 179)), WEIR_PUNTED_CONTROL);
     EXPECT_EQ(admit(to("192.0.2.2", 3784, kUdp)), WEIR_PUNTED_CONTROL);
     EXPECT_EQ(admit(to("192.0.2.2", 0, 1)), WEIR_PUNTED_ECHO);

@@ -99,7 +99,9 @@ WEIR_INLINE bool weir_v4_checksum_holds(const uint8_t* data, const uint8_t* end,
 WEIR_INLINE uint8_t weir_fragment_flags(uint32_t offset, uint32_t more) {
     uint32_t later = (offset + 0xffffu) >> 16; /* 1 when offset is not 0 */
     uint32_t any = ((offset | more) + 0xffffu) >> 16;
-    return (uint8_t)(any * WEIR_PACKET_FRAGMENT + later * WEIR_PACKET_LATER_FRAGMENT);
+    uint32_t not_last = (more + 0xffffu) >> 16;
+    return (uint8_t)(any * WEIR_PACKET_FRAGMENT + later * WEIR_PACKET_LATER_FRAGMENT +
+                     not_last * WEIR_PACKET_MORE_FRAGMENTS);
 }
 
 /* Addresses that no sender on the wire can have: 0/8, 127/8, multicast and above. */
@@ -136,7 +138,10 @@ WEIR_INLINE enum weir_verdict weir_parse_v4(const uint8_t* data, const uint8_t* 
     packet->ttl = header[8];
     packet->protocol = header[9];
     uint16_t fragment = weir_swap16(weir_load16(header + 6));
-    packet->flags = weir_fragment_flags(fragment & 0x1fff, fragment & 0x2000);
+    packet->flags = weir_fragment_flags(fragment & 0x1fff, fragment & 0x2000) |
+                    (uint8_t)((fragment >> 14 & 1) * WEIR_PACKET_DONT_FRAGMENT);
+    packet->fragment_offset = (uint16_t)(fragment << 3);
+    packet->fragment_id = weir_load16(header + 4);
     weir_be32 source = weir_load32(header + 12);
     weir_be32 destination = weir_load32(header + 16);
     weir_flow_set_v4(&packet->flow, source, destination, 0, 0, packet->protocol);
@@ -169,6 +174,8 @@ WEIR_INLINE enum weir_verdict weir_parse_v6_extensions(const uint8_t* data, cons
             bytes = 8;
             uint16_t fragment = weir_swap16(weir_load16(header + 2));
             packet->flags |= weir_fragment_flags(fragment & 0xfff8, fragment & 1);
+            packet->fragment_offset = fragment & 0xfff8;
+            packet->fragment_id = weir_load32(header + 4);
         }
         next = header[0];
         offset += bytes;
@@ -197,6 +204,7 @@ WEIR_INLINE enum weir_verdict weir_parse_v6(const uint8_t* data, const uint8_t* 
     if (frame_bytes < (uint32_t)packet->l3_offset + total)
         return WEIR_DROP_TRUNCATED;
     packet->family = 6;
+    packet->flags = WEIR_PACKET_DONT_FRAGMENT;
     packet->l3_length = (uint16_t)total;
     packet->protocol = header[6];
     packet->ttl = header[7];
@@ -215,14 +223,7 @@ WEIR_INLINE enum weir_verdict weir_parse_v6(const uint8_t* data, const uint8_t* 
 }
 
 WEIR_INLINE void weir_take_ports(struct weir_packet* packet, const uint8_t* header) {
-    packet->source_port = weir_load16(header);
-    packet->destination_port = weir_load16(header + 2);
-    packet->flags |= WEIR_PACKET_PORTS;
-    uint64_t ports = weir_flow_ports_word(packet->source_port, packet->destination_port, 0);
-    if (packet->family == 4)
-        packet->flow.word[1] |= ports;
-    else
-        packet->flow.word[4] |= ports;
+    weir_packet_take_ports(packet, weir_load16(header), weir_load16(header + 2));
 }
 
 /* SYN with FIN or RST, or no flag at all: no TCP sends it, scanners do. */
@@ -235,6 +236,10 @@ WEIR_INLINE bool weir_tcp_flags_impossible(uint8_t flags) {
 /* `room` is what the IP length leaves for L4, in bytes. */
 WEIR_INLINE enum weir_verdict weir_parse_tcp(const uint8_t* data, const uint8_t* end, uint32_t room,
                                              struct weir_packet* packet) {
+    if (room < 20 && (packet->flags & WEIR_PACKET_FRAGMENT)) {
+        weir_note_defect(packet, WEIR_DROP_FRAGMENT_TINY);
+        return WEIR_UNDECIDED;
+    }
     const uint8_t* header = weir_at(data, end, packet->l4_offset, 20);
     if (!header || room < 20)
         return WEIR_DROP_TRUNCATED;
@@ -250,6 +255,10 @@ WEIR_INLINE enum weir_verdict weir_parse_tcp(const uint8_t* data, const uint8_t*
 
 WEIR_INLINE enum weir_verdict weir_parse_udp(const uint8_t* data, const uint8_t* end, uint32_t room,
                                              struct weir_packet* packet) {
+    if (room < 8 && (packet->flags & WEIR_PACKET_FRAGMENT)) {
+        weir_note_defect(packet, WEIR_DROP_FRAGMENT_TINY);
+        return WEIR_UNDECIDED;
+    }
     const uint8_t* header = weir_at(data, end, packet->l4_offset, 8);
     if (!header || room < 8)
         return WEIR_DROP_TRUNCATED;
@@ -261,24 +270,131 @@ WEIR_INLINE enum weir_verdict weir_parse_udp(const uint8_t* data, const uint8_t*
     return WEIR_UNDECIDED;
 }
 
+/* What a fragment may be: all but the last hold whole 8-byte units (RFC 791, RFC 8200 4.5), none
+ * reaches past the longest datagram, and a second TCP fragment does not begin inside the header
+ * (RFC 1858, RFC 3128). `room` is its payload in bytes. */
+WEIR_INLINE void weir_check_fragment(uint32_t room, struct weir_packet* packet) {
+    bool uneven = (packet->flags & WEIR_PACKET_MORE_FRAGMENTS) && (room & 7) != 0;
+    if (room == 0 || uneven || packet->fragment_offset + room > 0xffffu)
+        weir_note_defect(packet, WEIR_DROP_FRAGMENT_BAD);
+    if (packet->protocol == WEIR_IP_TCP && packet->fragment_offset != 0 &&
+        packet->fragment_offset < 20)
+        weir_note_defect(packet, WEIR_DROP_FRAGMENT_TINY);
+}
+
+/* Errors that quote a packet: destination unreachable, time exceeded, parameter problem (RFC 792),
+ * and the four of RFC 4443. Source quench is deprecated (RFC 6633), redirects are not errors. */
+WEIR_INLINE bool weir_icmp_quotes(const struct weir_packet* packet) {
+    if (packet->family == 4)
+        return packet->icmp_type == 3 || packet->icmp_type == 11 || packet->icmp_type == 12;
+    return packet->icmp_type >= 1 && packet->icmp_type <= 4;
+}
+
+/* Routers' own minimum is 68 (RFC 791), but nothing in use is below 576, and an attacker gains from
+ * less. IPv6 links have 1280 (RFC 8200 section 5). */
+#define WEIR_LEAST_MTU_V4 576u
+#define WEIR_LEAST_MTU_V6 1280u
+
+/* The error tells of an MTU (fragmentation needed, packet too big) that no link has. `header`: the
+ * 8 bytes of the ICMP header. */
+WEIR_INLINE bool weir_icmp_mtu_implausible(const struct weir_packet* packet,
+                                           const uint8_t* header) {
+    if (packet->family == 4)
+        return packet->icmp_type == 3 && header[1] == 4 &&
+               weir_swap16(weir_load16(header + 6)) < WEIR_LEAST_MTU_V4;
+    return packet->icmp_type == 2 && weir_swap32(weir_load32(header + 4)) < WEIR_LEAST_MTU_V6;
+}
+
+/* The quoted packet becomes the flow, turned round. Quoted are an IP header and at least 8 bytes of
+ * what follows (RFC 792); checksums are not looked at, the quote may be cut anywhere behind that.
+ * What quotes no TCP or UDP packet stays as it is, the kernel's business. */
+WEIR_INLINE void weir_take_quoted_ports(const uint8_t* data, const uint8_t* end, uint8_t protocol,
+                                        struct weir_packet* packet) {
+    const uint8_t* ports = weir_at(data, end, packet->quoted_l4_offset, 8);
+    if (!ports || (protocol != WEIR_IP_TCP && protocol != WEIR_IP_UDP))
+        return;
+    packet->flags |= WEIR_PACKET_ICMP_ERROR;
+    packet->protocol = protocol;
+    packet->source_port = weir_load16(ports + 2);
+    packet->destination_port = weir_load16(ports);
+    packet->flags |= WEIR_PACKET_PORTS;
+}
+
+WEIR_INLINE void weir_parse_quoted_v4(const uint8_t* data, const uint8_t* end,
+                                      struct weir_packet* packet) {
+    const uint8_t* quoted = weir_at(data, end, packet->quoted_offset, WEIR_V4_BYTES);
+    if (!quoted || quoted[0] >> 4 != 4 || (quoted[0] & 0x0fu) < 5 ||
+        (weir_load16(quoted + 6) & weir_swap16(0x1fff)) != 0)
+        return;
+    packet->quoted_l4_offset = (uint16_t)(packet->quoted_offset + (quoted[0] & 0x0fu) * 4);
+    weir_be32 source = weir_load32(quoted + 12);
+    weir_be32 destination = weir_load32(quoted + 16);
+    weir_be32 receiver = (weir_be32)(packet->flow.word[0] >> 32);
+    weir_take_quoted_ports(data, end, quoted[9], packet);
+    if (!(packet->flags & WEIR_PACKET_ICMP_ERROR))
+        return;
+    if (receiver != source) /* an error goes to whoever sent the packet it quotes */
+        weir_note_defect(packet, WEIR_DROP_ICMP_IMPLAUSIBLE);
+    weir_flow_set_v4(&packet->flow, destination, source, packet->source_port,
+                     packet->destination_port, packet->protocol);
+}
+
+WEIR_INLINE void weir_parse_quoted_v6(const uint8_t* data, const uint8_t* end,
+                                      struct weir_packet* packet) {
+    const uint8_t* quoted = weir_at(data, end, packet->quoted_offset, WEIR_V6_BYTES);
+    if (!quoted || quoted[0] >> 4 != 6)
+        return;
+    packet->quoted_l4_offset = (uint16_t)(packet->quoted_offset + WEIR_V6_BYTES);
+    struct weir_address source = {{weir_load64(quoted + 8), weir_load64(quoted + 16)}};
+    struct weir_address destination = {{weir_load64(quoted + 24), weir_load64(quoted + 32)}};
+    struct weir_address receiver = weir_packet_destination(packet);
+    weir_take_quoted_ports(data, end, quoted[6], packet);
+    if (!(packet->flags & WEIR_PACKET_ICMP_ERROR))
+        return;
+    if (!weir_address_equal(&receiver, &source))
+        weir_note_defect(packet, WEIR_DROP_ICMP_IMPLAUSIBLE);
+    weir_flow_set_v6(&packet->flow, &destination, &source, packet->source_port,
+                     packet->destination_port, packet->protocol);
+}
+
+WEIR_INLINE enum weir_verdict weir_parse_icmp(const uint8_t* data, const uint8_t* end,
+                                              uint32_t room, struct weir_packet* packet) {
+    const uint8_t* header = weir_at(data, end, packet->l4_offset, 8);
+    if (!header || room < 8)
+        return WEIR_DROP_TRUNCATED;
+    packet->icmp_type = header[0];
+    if ((packet->flags & WEIR_PACKET_FRAGMENT) || !weir_icmp_quotes(packet))
+        return WEIR_UNDECIDED;
+    if (weir_icmp_mtu_implausible(packet, header))
+        weir_note_defect(packet, WEIR_DROP_ICMP_IMPLAUSIBLE);
+    packet->quoted_offset = (uint16_t)(packet->l4_offset + 8);
+    if (packet->family == 4)
+        weir_parse_quoted_v4(data, end, packet);
+    else
+        weir_parse_quoted_v6(data, end, packet);
+    return WEIR_UNDECIDED;
+}
+
+WEIR_INLINE bool weir_protocol_is_icmp(const struct weir_packet* packet) {
+    return packet->protocol == (packet->family == 4 ? WEIR_IP_ICMP : WEIR_IP_ICMPV6);
+}
+
 WEIR_INLINE enum weir_verdict weir_parse_l4(const uint8_t* data, const uint8_t* end,
                                             struct weir_packet* packet) {
     uint32_t past = (uint32_t)packet->l3_offset + packet->l3_length;
     if (packet->l4_offset > past)
         return WEIR_DROP_TRUNCATED;
     uint32_t room = past - packet->l4_offset;
+    if (packet->flags & WEIR_PACKET_FRAGMENT)
+        weir_check_fragment(room, packet);
     if (packet->flags & WEIR_PACKET_LATER_FRAGMENT)
         return WEIR_UNDECIDED;
     if (packet->protocol == WEIR_IP_TCP)
         return weir_parse_tcp(data, end, room, packet);
     if (packet->protocol == WEIR_IP_UDP)
         return weir_parse_udp(data, end, room, packet);
-    if (packet->protocol == WEIR_IP_ICMP || packet->protocol == WEIR_IP_ICMPV6) {
-        const uint8_t* header = weir_at(data, end, packet->l4_offset, 8);
-        if (!header || room < 8)
-            return WEIR_DROP_TRUNCATED;
-        packet->icmp_type = header[0];
-    }
+    if (weir_protocol_is_icmp(packet))
+        return weir_parse_icmp(data, end, room, packet);
     return WEIR_UNDECIDED;
 }
 
@@ -314,6 +430,10 @@ WEIR_INLINE enum weir_verdict weir_parse_beginning(const uint8_t* data, const ui
     packet->icmp_type = 0;
     packet->l4_offset = 0;
     packet->l3_length = 0;
+    packet->fragment_offset = 0;
+    packet->fragment_id = 0;
+    packet->quoted_offset = 0;
+    packet->quoted_l4_offset = 0;
     enum weir_verdict verdict = weir_parse_ethernet(data, end, packet);
     if (verdict != WEIR_UNDECIDED)
         return verdict;

@@ -293,7 +293,10 @@ TEST(Parse, FragmentsCarryPortsOnlyInTheFirst) {
             plan.v4_fragment = static_cast<uint16_t>(c.offset | (c.more ? 0x2000 : 0));
         const Parsed parsed = parse(plan);
         EXPECT_EQ(parsed.verdict, WEIR_UNDECIDED) << c.name << c.six;
-        EXPECT_EQ(parsed.packet.flags, c.flags) << c.name << c.six;
+        const unsigned also = (c.more ? WEIR_PACKET_MORE_FRAGMENTS : 0u) |
+                              (c.six ? WEIR_PACKET_DONT_FRAGMENT : 0u);
+        EXPECT_EQ(parsed.packet.flags, c.flags | also) << c.name << c.six;
+        EXPECT_EQ(parsed.packet.fragment_offset, c.offset * 8) << c.name << c.six;
     }
     for (unsigned bit = 0; bit < 13; bit++) {
         PacketPlan four;

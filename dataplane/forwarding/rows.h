@@ -77,12 +77,28 @@ enum weir_forward_mode {
     WEIR_FORWARD_DSR_L2 = 1,
     WEIR_FORWARD_NAT = 2,
     WEIR_FORWARD_FULL_NAT = 3,
+    WEIR_FORWARD_DSR_IPIP = 4,
+    WEIR_FORWARD_DSR_GUE = 5,
 };
 
+/* Direct server return: the packet reaches the backend as the client sent it, replies do not pass
+ * us. */
+WEIR_INLINE bool weir_forward_is_dsr(uint8_t forward) {
+    return forward != WEIR_FORWARD_NAT && forward != WEIR_FORWARD_FULL_NAT;
+}
+
+WEIR_INLINE bool weir_forward_encapsulates(uint8_t forward) {
+    return forward == WEIR_FORWARD_DSR_IPIP || forward == WEIR_FORWARD_DSR_GUE;
+}
+
 enum weir_vip_flag {
-    WEIR_VIP_SERVED = 0x1,        /* clear: the id is kept for old connections, nothing matches */
-    WEIR_VIP_HASH_RECOVERS = 0x2, /* an unknown non-SYN finds its backend by hash */
-    WEIR_VIP_DROP_ALL_DOWN = 0x4, /* on_all_down = drop (clear: open) */
+    WEIR_VIP_SERVED = 0x1,          /* clear: the id is kept for old connections, nothing matches */
+    WEIR_VIP_HASH_RECOVERS = 0x2,   /* an unknown non-SYN finds its backend by hash */
+    WEIR_VIP_DROP_ALL_DOWN = 0x4,   /* on_all_down = drop or reject (clear: open) */
+    WEIR_VIP_REJECT_ALL_DOWN = 0x8, /* on_all_down = reject: answered, not dropped silently */
+    WEIR_VIP_REJECT_AT_LIMIT = 0x10, /* on_limit = reject */
+    WEIR_VIP_CLAMP_MSS = 0x20,       /* SYNs through a tunnel get an MSS that fits */
+    WEIR_VIP_ANSWER_TOO_BIG = 0x40,  /* oversized packets that may not be fragmented: PTB */
 };
 
 /* What happens to the connections of a backend that went down. */
@@ -118,15 +134,34 @@ struct weir_vip_row {
 };
 WEIR_STATIC_ASSERT(sizeof(struct weir_vip_row) == 64, "one VIP row a cache line");
 
+enum weir_scheduler {
+    WEIR_SCHEDULE_MAGLEV = 0,      /* slots: a Maglev table, looked up by the flow hash */
+    WEIR_SCHEDULE_SOURCE_HASH = 1, /* the same, looked up by a hash of the client's address */
+    WEIR_SCHEDULE_ROUND_ROBIN =
+        2,                   /* rr, wrr. slots: one round in smooth order (slot_count steps) */
+    WEIR_SCHEDULE_LEAST = 3, /* lc, wlc: the better of two slots drawn from such a round */
+};
+
 struct weir_pool_row {
     uint32_t segment;      /* index into the segment list: slot_count x uint16_t */
-    uint32_t slot_count;   /* prime; 0: the pool has no table (no backend) */
+    uint32_t slot_count;   /* 0: the pool has no table (no backend) */
     uint32_t member_first; /* members[member_first + slot] is a backend row id */
     uint32_t member_count;
     uint64_t identity; /* hash of the pool's name */
-    uint8_t reserved[8];
+    uint8_t scheduler; /* enum weir_scheduler */
+    /* Stickiness by client network: a client whose network was seen within persistence_s goes where
+     * it went before. 0 seconds: none. */
+    uint8_t persistence_prefix_v4; /* 1..32 */
+    uint8_t persistence_prefix_v6; /* 1..128 */
+    uint8_t flags;                 /* enum weir_pool_flag */
+    uint16_t persistence_s;
+    uint16_t reserved;
 };
 WEIR_STATIC_ASSERT(sizeof(struct weir_pool_row) == 32, "pool row layout");
+
+enum weir_pool_flag {
+    WEIR_POOL_HAS_LIMITS = 0x1, /* some backend has max_connections */
+};
 
 enum weir_backend_state {
     WEIR_BACKEND_FREE = 0, /* the id is unused */
@@ -143,8 +178,9 @@ struct weir_backend_row {
     uint32_t next_hop; /* next-hop row, or WEIR_NO_ROW */
     uint32_t pool;     /* pool row; WEIR_NO_ROW once its pool is gone */
     uint32_t weight;
-    uint64_t identity; /* hash of address, port and pool name */
-    uint8_t reserved[24];
+    uint64_t identity;        /* hash of address, port and pool name */
+    uint32_t max_connections; /* of all workers together; 0: no limit */
+    uint8_t reserved[20];
 };
 WEIR_STATIC_ASSERT(sizeof(struct weir_backend_row) == 64, "one backend row a cache line");
 
@@ -188,3 +224,21 @@ struct weir_interface_row {
     uint64_t identity; /* hash of the interface's name */
 };
 WEIR_STATIC_ASSERT(sizeof(struct weir_interface_row) == 32, "interface row layout");
+
+/* --- the node ----------------------------------------------------------------------------------
+ */
+
+/* What holds for all VIPs. Outer sources: `count` addresses from `source` on, a power of two; 0:
+ * the node has none in that family and cannot encapsulate into it. */
+struct weir_node_row {
+    struct weir_address tunnel_source_v4;
+    struct weir_address tunnel_source_v6;
+    uint32_t tunnel_source_v4_count;
+    uint32_t tunnel_source_v6_count;
+    weir_be16 gue_port;     /* UDP destination port of dsr-gue */
+    uint16_t reset_grace_s; /* after a worker's start unknown TCP packets are dropped silently */
+    uint32_t answers_pps;   /* resets and ICMP errors of our own, all workers together */
+    uint32_t icmp_pps;      /* ICMP errors relayed without a recorded connection, likewise */
+    uint8_t reserved[12];
+};
+WEIR_STATIC_ASSERT(sizeof(struct weir_node_row) == 64, "node row layout");

@@ -4,7 +4,7 @@
  * Every packet a worker takes in leaves with exactly one verdict. Each line gives a verdict its
  * enumerator, counter name, class and the sentence an operator reads; counters, metrics, `weirctl
  * drops` and docs/verdicts.md are made from this list. Removing or reordering lines changes the
- * meaning of shared counter memory: bump WEIR_COUNTERS_VERSION (dataplane/lb/counters.hpp) when you
+ * meaning of shared counter memory: bump kCountersVersion (dataplane/lb/counters.hpp) when you
  * do.
  *
  * Classes are the terms of the closed-books formula:
@@ -30,6 +30,13 @@ enum weir_verdict_class {
     X(REPLIED, replied, FORWARD, "a backend's reply, translated and sent to its client")           \
     X(FROM_KERNEL, from_kernel, FORWARD,                                                           \
       "sent by the kernel through its side of a bypassed interface")                               \
+    X(ICMP_RELAYED, icmp_relayed, FORWARD,                                                         \
+      "an ICMP error about a connection, sent to its backend or its client")                       \
+    X(ANSWERED_RESET, answered_reset, FORWARD, "answered with a TCP reset")                        \
+    X(ANSWERED_UNREACHABLE, answered_unreachable, FORWARD, "answered with ICMP unreachable")       \
+    X(ANSWERED_TOO_BIG, answered_too_big, FORWARD,                                                 \
+      "answered with fragmentation needed or packet too big")                                      \
+    X(ANSWERED_TIME_EXCEEDED, answered_time_exceeded, FORWARD, "answered with ICMP time exceeded") \
     X(PUNTED_CONTROL, punted_control, PUNT,                                                        \
       "ARP, neighbour discovery, VRRP, BGP or BFD, given to the kernel")                           \
     X(PUNTED_ECHO, punted_echo, PUNT, "ICMP echo, given to the kernel")                            \
@@ -54,12 +61,31 @@ enum weir_verdict_class {
     X(DROP_MARTIAN_SOURCE, drop_martian_source, DROP,                                              \
       "source address that no client can have (loopback, multicast, unspecified, broadcast)")      \
     X(DROP_TTL_EXPIRED, drop_ttl_expired, DROP, "TTL or hop limit used up on the way")             \
-    X(DROP_FRAGMENT, drop_fragment, DROP, "a fragment to or from a VIP")                           \
+    X(DROP_FRAGMENT_TINY, drop_fragment_tiny, DROP,                                                \
+      "a first fragment without the whole L4 header, or a second one inside it")                   \
+    X(DROP_FRAGMENT_BAD, drop_fragment_bad, DROP,                                                  \
+      "a fragment with a length or offset that no datagram has")                                   \
+    X(DROP_FRAGMENT_OVERLAP, drop_fragment_overlap, DROP,                                          \
+      "overlaps another fragment of its datagram, or follows one that did")                        \
+    X(DROP_FRAGMENT_NO_FIRST, drop_fragment_no_first, DROP,                                        \
+      "waited in vain for the first fragment of its datagram")                                     \
+    X(DROP_FRAGMENT_QUEUE_FULL, drop_fragment_queue_full, DROP,                                    \
+      "too many fragments wait for their first one")                                               \
+    X(DROP_FRAGMENT_TABLE_FULL, drop_fragment_table_full, DROP,                                    \
+      "too many fragmented datagrams at a time")                                                   \
+    X(DROP_ICMP_NO_CONNECTION, drop_icmp_no_connection, DROP,                                      \
+      "an ICMP error about a connection that is not known")                                        \
+    X(DROP_ICMP_IMPLAUSIBLE, drop_icmp_implausible, DROP,                                          \
+      "an ICMP error that quotes no packet of ours, or an MTU that no link has")                   \
+    X(DROP_ICMP_RATE, drop_icmp_rate, DROP,                                                        \
+      "over the rate allowed to ICMP errors that no recorded connection vouches for")              \
     X(DROP_NOT_OURS, drop_not_ours, DROP,                                                          \
       "not for a VIP, on an interface without a kernel side to give it to")                        \
     X(DROP_PUNT_RATE, drop_punt_rate, DROP, "over the rate allowed to the kernel for its class")   \
     X(DROP_PUNT_QUEUE_FULL, drop_punt_queue_full, DROP, "the queue to the kernel was full")        \
     X(DROP_NO_BACKEND, drop_no_backend, DROP, "the pool has no backend to send it to")             \
+    X(DROP_BACKEND_LIMIT, drop_backend_limit, DROP,                                                \
+      "every backend of the pool has its max_connections")                                         \
     X(DROP_BACKEND_DOWN, drop_backend_down, DROP, "its connection's backend is down")              \
     X(DROP_NO_NEXT_HOP, drop_no_next_hop, DROP,                                                    \
       "the way to the backend or client is not resolved (no route or no neighbour)")               \
@@ -71,7 +97,8 @@ enum weir_verdict_class {
       "no source port is free for a new connection to this backend")                               \
     X(DROP_NAT_CONFLICT, drop_nat_conflict, DROP,                                                  \
       "another VIP already has a connection from this client and port to this backend")            \
-    X(DROP_TOO_BIG, drop_too_big, DROP, "larger than the MTU of the interface it leaves by")       \
+    X(DROP_TOO_BIG, drop_too_big, DROP, "larger than the way to the backend or client allows")     \
+    X(DROP_NO_BUFFER, drop_no_buffer, DROP, "no packet buffer was free for a copy of it")          \
     X(DROP_RING_FULL, drop_ring_full, DROP, "the owning worker's ring was full")                   \
     X(DROP_TX_FULL, drop_tx_full, DROP, "the port's transmit queue was full")
 

@@ -26,7 +26,7 @@
 namespace weir::lb {
 
 inline constexpr std::uint64_t kCountersMagic = 0x31544e4352494557; // "WEIRCNT1"
-inline constexpr std::uint32_t kCountersVersion = 1;
+inline constexpr std::uint32_t kCountersVersion = 2;
 inline constexpr std::size_t kVerdictSlots = 64;
 static_assert(WEIR_VERDICT_COUNT <= kVerdictSlots);
 

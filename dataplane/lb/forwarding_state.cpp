@@ -71,11 +71,27 @@ bool check_vips(std::span<const weir_vip_row> vips, std::size_t pools, std::stri
             continue;
         if (vip.pool >= pools)
             return fail(problem, "vip", i, "names a pool that is not there");
-        if (vip.forward < WEIR_FORWARD_DSR_L2 || vip.forward > WEIR_FORWARD_FULL_NAT)
+        if (vip.forward < WEIR_FORWARD_DSR_L2 || vip.forward > WEIR_FORWARD_DSR_GUE)
             return fail(problem, "vip", i, "has an unknown forwarding mode");
         if (vip.family != 4 && vip.family != 6)
             return fail(problem, "vip", i, "has an unknown address family");
     }
+    return true;
+}
+
+bool check_node(const weir_node_row& node, std::string& problem) {
+    for (std::uint32_t count : {node.tunnel_source_v4_count, node.tunnel_source_v6_count})
+        if (count != 0 && !std::has_single_bit(count))
+            return fail(problem, "node", 0, "has tunnel sources that are no power of two");
+    return true;
+}
+
+bool check_pool(const weir_pool_row& pool, std::size_t row, std::string& problem) {
+    if (pool.scheduler > WEIR_SCHEDULE_LEAST)
+        return fail(problem, "pool", row, "has an unknown scheduler");
+    if (pool.persistence_s != 0 &&
+        (pool.persistence_prefix_v4 > 32 || pool.persistence_prefix_v6 > 128))
+        return fail(problem, "pool", row, "has a persistence prefix longer than an address");
     return true;
 }
 
@@ -191,11 +207,13 @@ bool ForwardingState::check_tables(std::string& problem) const {
         problem = "the match table's size is not the power of two its mask says";
         return false;
     }
-    if (!check_vips(vips_, pools_.size(), problem) ||
+    if (!check_node(header_->node, problem) || !check_vips(vips_, pools_.size(), problem) ||
         !check_backends(backends_, next_hops_.size(), pools_.size(), problem))
         return false;
     for (std::size_t i = 0; i < pools_.size(); i++) {
         const weir_pool_row& pool = pools_[i];
+        if (!check_pool(pool, i, problem))
+            return false;
         if (std::uint64_t{pool.member_first} + pool.member_count > members_.size())
             return fail(problem, "pool", i, "has members that are not there");
         if (pool.slot_count == 0)

@@ -24,7 +24,7 @@
 namespace weir::lb {
 
 inline constexpr std::uint64_t kStateMagic = 0x3154535249455700; // "\0WEIRST1"
-inline constexpr std::uint32_t kStateVersion = 1;
+inline constexpr std::uint32_t kStateVersion = 2;
 
 struct TableDescriptor {
     std::uint64_t offset; // bytes from the start of the root, 64-byte aligned
@@ -47,6 +47,7 @@ struct StateHeader {
     std::uint64_t generation; // grows by one with every publication; never 0
     weir_hash_key hash_key;
     weir_match_header match;
+    weir_node_row node;
     TableDescriptor match_rows; // weir_match_row
     TableDescriptor ranges;     // weir_range_row
     TableDescriptor vips;       // weir_vip_row
@@ -84,6 +85,7 @@ public:
     std::uint64_t generation() const { return header_->generation; }
     const weir_hash_key& hash_key() const { return header_->hash_key; }
     const weir_match_view& match() const { return match_; }
+    const weir_node_row& node() const { return header_->node; }
     std::span<const weir_match_row> match_rows() const { return match_rows_; }
     std::span<const weir_range_row> ranges() const { return ranges_; }
     std::span<const weir_vip_row> vips() const { return vips_; }

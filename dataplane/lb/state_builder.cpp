@@ -146,6 +146,7 @@ std::vector<std::byte> build_root(const StateTables& tables) {
     header.generation = tables.generation;
     header.hash_key = tables.hash_key;
     header.match = tables.match.header;
+    header.node = tables.node;
     header.match_rows = writer.append(tables.match.rows);
     header.ranges = writer.append(tables.match.ranges);
     header.vips = writer.append(tables.vips);

@@ -58,6 +58,7 @@ struct StateTables {
     std::uint64_t generation = 0;
     weir_hash_key hash_key{};
     MatchTable match;
+    weir_node_row node{};
     std::vector<weir_vip_row> vips;
     std::vector<weir_pool_row> pools;
     std::vector<std::uint32_t> members;

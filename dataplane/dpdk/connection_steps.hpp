@@ -1,0 +1,68 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// Steps that the stages around the connection table share: find connection, select backend, record.
+// Each changes one connection or decides one packet.
+#pragma once
+
+#include "dataplane/dpdk/stages.hpp"
+#include "dataplane/forwarding/admit.h"
+
+#include <rte_mbuf.h>
+
+namespace weir::dpdk {
+
+inline lb::PacketEvent event_of(const weir_packet& packet, lb::Direction direction) {
+    return packet.protocol == WEIR_IP_TCP ? lb::tcp_event(direction, packet.tcp_flags)
+                                          : lb::udp_event(direction);
+}
+
+inline const std::uint8_t* source_mac(rte_mbuf* mbuf) {
+    return weir_ethernet_source(rte_pktmbuf_mtod(mbuf, const std::uint8_t*));
+}
+
+// The row's last hop, exchanged when the client's packets begin to come another way.
+inline std::uint16_t follow_last_hop(Worker& worker, const lb::HotRow& row, rte_mbuf* mbuf,
+                                     const weir_packet& packet) {
+    auto known = static_cast<std::uint16_t>(row.last_hop);
+    auto interface = static_cast<std::uint8_t>(mbuf->port);
+    if (worker.last_hops.is(known, source_mac(mbuf), packet.vlan_tci, interface)) [[likely]]
+        return known;
+    worker.last_hops.release(known);
+    return worker.last_hops.acquire(source_mac(mbuf), packet.vlan_tci, interface);
+}
+
+// The packet's effect on its connection's state and age.
+inline void advance(Worker& worker, lb::EntryIndex entry, const weir_packet& packet,
+                    lb::Direction direction, lb::Visibility visibility, bool backend_down,
+                    std::uint16_t last_hop) {
+    const lb::HotRow& row = worker.table.row(entry);
+    auto before = static_cast<lb::ConnectionState>(row.state);
+    lb::ConnectionState after = lb::next_state(visibility, before, event_of(packet, direction));
+    bool fresh = lb::refreshes(before, after, direction, backend_down);
+    worker.table.update(entry, static_cast<std::uint8_t>(after), last_hop,
+                        fresh ? worker.now_s : row.last_seen_s);
+    if (worker.table.on_probation(entry) && lb::confirmed(after))
+        worker.table.promote(entry, worker.now_s);
+}
+
+inline lb::Visibility visibility_of(const weir_vip_row& vip) {
+    return vip.forward == WEIR_FORWARD_DSR_L2 ? lb::Visibility::kClientOnly
+                                              : lb::Visibility::kBothSides;
+}
+
+inline void drop(Worker& worker, Burst& burst, std::uint32_t i, weir_verdict verdict) {
+    burst.verdict[i] = static_cast<std::uint8_t>(verdict);
+    if (burst.vip[i] != WEIR_NO_ROW)
+        worker.vip_counters(burst.vip[i]).drops++;
+}
+
+inline void erase(Worker& worker, lb::EntryIndex entry) {
+    worker.forget(worker.table.row(entry));
+    worker.table.erase(entry);
+}
+
+// A packet from a client whose connection is in the table: to its backend, unless the connection
+// has to be forgotten first (then the packet is an unknown one: entry is kNoEntry) or its backend
+// is gone. In stage_find.cpp.
+void follow_known(Worker& worker, Burst& burst, std::uint32_t i, const weir_vip_row& vip);
+
+} // namespace weir::dpdk

@@ -1,0 +1,118 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// Find connection: a known connection's packets go where the connection goes.
+#include "dataplane/dpdk/connection_steps.hpp"
+
+namespace weir::dpdk {
+
+void follow_known(Worker& worker, Burst& burst, std::uint32_t i, const weir_vip_row& vip) {
+    lb::EntryIndex entry = burst.entry[i];
+    const lb::HotRow& row = worker.table.row(entry);
+    const weir_packet& packet = burst.packet[i];
+    std::uint32_t backend_row = row.backend;
+    if (backend_row >= worker.state->backends().size())
+        return drop(worker, burst, i, WEIR_DROP_NO_BACKEND);
+    const weir_backend_row& backend = worker.state->backends()[backend_row];
+    auto state = static_cast<lb::ConnectionState>(row.state);
+    bool half_open =
+        state == lb::ConnectionState::kSynSeen || state == lb::ConnectionState::kSynAckSeen;
+    bool restart = lb::restarts(state, packet.tcp_flags) && packet.protocol == WEIR_IP_TCP &&
+                   !(half_open && backend.state == WEIR_BACKEND_UP);
+    weir_known_step step = restart ? WEIR_KNOWN_RESELECT : weir_admit_known(&vip, &backend);
+    if (step == WEIR_KNOWN_DROP)
+        return drop(worker, burst, i, WEIR_DROP_BACKEND_DOWN);
+    if (step == WEIR_KNOWN_RESELECT) {
+        erase(worker, entry);
+        burst.entry[i] = lb::kNoEntry;
+        return;
+    }
+    burst.backend[i] = backend_row;
+    if (vip.forward == WEIR_FORWARD_FULL_NAT) {
+        if (row.snat_address >= worker.state->snat().size())
+            return drop(worker, burst, i, WEIR_DROP_NO_CONNECTION);
+        burst.translation[i].source = worker.state->snat()[row.snat_address].address;
+        burst.translation[i].source_port = row.snat_port;
+    }
+    std::uint16_t last_hop = vip.forward == WEIR_FORWARD_DSR_L2
+                                 ? lb::kNoLastHop
+                                 : follow_last_hop(worker, row, burst.mbuf[i], packet);
+    advance(worker, entry, packet, lb::Direction::kFromClient, visibility_of(vip),
+            backend.state == WEIR_BACKEND_DOWN, last_hop);
+}
+
+namespace {
+
+void find_for_client(Worker& worker, Burst& burst, std::uint32_t i) {
+    const weir_packet& packet = burst.packet[i];
+    burst.vip[i] = burst.match[i].index;
+    const weir_vip_row& vip = worker.state->vips()[burst.vip[i]];
+    lb::ForwardKey key =
+        lb::forward_key(weir_packet_source(&packet), packet.source_port, packet.destination_port,
+                        static_cast<std::uint16_t>(burst.vip[i]));
+    burst.entry[i] = worker.table.find_forward(lb::index_hash(burst.hash[i]), key, burst.entry[i]);
+    if (burst.entry[i] != lb::kNoEntry)
+        follow_known(worker, burst, i, vip);
+}
+
+// Whether the row's connection is the one whose backend sent this packet.
+bool is_reply_of(const lb::ForwardingState& state, const lb::HotRow& row, const weir_packet& packet,
+                 const weir_match& match) {
+    if (row.vip >= state.vips().size() || row.backend >= state.backends().size())
+        return false;
+    weir_address destination = weir_packet_destination(&packet);
+    bool to_us = match.kind == WEIR_MATCH_SNAT
+                     ? row.snat_address == match.index && row.snat_port == packet.destination_port
+                     : row.snat_port == 0 && row.client_port == packet.destination_port &&
+                           weir_address_equal(&row.client, &destination);
+    const weir_backend_row& backend = state.backends()[row.backend];
+    weir_address source = weir_packet_source(&packet);
+    return to_us && state.vips()[row.vip].protocol == packet.protocol &&
+           weir_backend_port(&backend, row.service_port) == packet.source_port &&
+           weir_address_equal(&backend.address, &source);
+}
+
+void find_for_backend(Worker& worker, Burst& burst, std::uint32_t i) {
+    const weir_packet& packet = burst.packet[i];
+    burst.vip[i] = WEIR_NO_ROW;
+    burst.entry[i] = worker.table.find_reply(
+        lb::index_hash(burst.hash[i]),
+        [&](const lb::HotRow& row) {
+            return is_reply_of(*worker.state, row, packet, burst.match[i]);
+        },
+        burst.entry[i]);
+    if (burst.entry[i] == lb::kNoEntry)
+        return drop(worker, burst, i, WEIR_DROP_NO_CONNECTION);
+    const lb::HotRow& row = worker.table.row(burst.entry[i]);
+    burst.vip[i] = row.vip;
+    burst.backend[i] = row.backend;
+    const weir_vip_row& vip = worker.state->vips()[row.vip];
+    burst.translation[i].source = vip.address;
+    burst.translation[i].source_port = row.service_port;
+    burst.translation[i].destination = row.client;
+    burst.translation[i].destination_port = row.client_port;
+    const lb::LastHop* hop = worker.last_hops.find(static_cast<std::uint16_t>(row.last_hop));
+    if (!hop)
+        return drop(worker, burst, i, WEIR_DROP_NO_NEXT_HOP);
+    burst.last_hop[i] = *hop;
+    advance(worker, burst.entry[i], packet, lb::Direction::kFromBackend, lb::Visibility::kBothSides,
+            false, static_cast<std::uint16_t>(row.last_hop));
+}
+
+} // namespace
+
+void find_connection(Worker& worker, Burst& burst) {
+    for (std::uint32_t i = 0; i < burst.count; i++)
+        if (burst.verdict[i] == WEIR_UNDECIDED)
+            burst.entry[i] = worker.table.prefetch_row(lb::index_hash(burst.hash[i]));
+    for (std::uint32_t i = 0; i < burst.count; i++) {
+        if (burst.verdict[i] != WEIR_UNDECIDED)
+            continue;
+        burst.backend[i] = WEIR_NO_ROW;
+        weir_translation_of(&burst.packet[i], &burst.translation[i]);
+        if (burst.match[i].kind == WEIR_MATCH_VIP)
+            find_for_client(worker, burst, i);
+        else
+            find_for_backend(worker, burst, i);
+    }
+}
+
+} // namespace weir::dpdk

@@ -1,0 +1,142 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// Record: remembers what was selected, and gives full-nat connections their source port.
+#include "dataplane/dpdk/connection_steps.hpp"
+
+namespace weir::dpdk {
+namespace {
+
+// The hash a backend's reply to this connection will have.
+std::uint32_t reply_hash(const Worker& worker, const weir_backend_row& backend,
+                         const weir_translation& translation, weir_be16 backend_port,
+                         std::uint8_t protocol) {
+    weir_flow reply;
+    weir_flow_set(&reply, &backend.address, &translation.source, backend_port,
+                  translation.source_port, protocol);
+    return lb::index_hash(weir_flow_hash(&worker.state->hash_key(), &reply));
+}
+
+// Would the replies of row's connection look like those of a connection with this reply tuple?
+bool replies_alike(const lb::ForwardingState& state, const lb::HotRow& row,
+                   const lb::NewConnection& wanted, const weir_backend_row& backend,
+                   weir_be16 backend_port, std::uint8_t protocol) {
+    if (row.vip >= state.vips().size() || row.backend >= state.backends().size() ||
+        row.snat_port != wanted.snat_port)
+        return false;
+    bool same_way_back =
+        row.snat_port != 0
+            ? row.snat_address == wanted.snat_address
+            : row.client.word[0] == wanted.key.client_high &&
+                  row.client.word[1] == wanted.key.client_low &&
+                  row.client_port == static_cast<weir_be16>(wanted.key.ports_and_vip);
+    const weir_backend_row& other = state.backends()[row.backend];
+    return same_way_back && state.vips()[row.vip].protocol == protocol &&
+           weir_address_equal(&other.address, &backend.address) &&
+           weir_backend_port(&other, row.service_port) == backend_port;
+}
+
+// Proposes source addresses and ports until one's reply tuple is free. Fills snat_*, reply_hash and
+// the translation. The port of an ended connection in a state that `reusable` accepts counts as
+// free; its entry goes.
+template <class Reusable>
+bool take_snat_port(Worker& worker, Burst& burst, std::uint32_t i, const weir_backend_row& backend,
+                    weir_be16 backend_port, lb::NewConnection& wanted, Reusable reusable) {
+    const weir_packet& packet = burst.packet[i];
+    weir_translation& translation = burst.translation[i];
+    lb::SnatPorts& ports = backend.family == 4 ? worker.snat_v4 : worker.snat_v6;
+    auto port = ports.allocate(burst.backend[i], [&](lb::SnatPort candidate) {
+        wanted.snat_address = candidate.address;
+        wanted.snat_port = weir_swap16(candidate.port);
+        translation.source = worker.state->snat()[candidate.address].address;
+        translation.source_port = wanted.snat_port;
+        wanted.reply_hash = reply_hash(worker, backend, translation, backend_port, packet.protocol);
+        lb::EntryIndex holder =
+            worker.table.find_reply(wanted.reply_hash, [&](const lb::HotRow& row) {
+                return replies_alike(*worker.state, row, wanted, backend, backend_port,
+                                     packet.protocol);
+            });
+        if (holder == lb::kNoEntry)
+            return true;
+        if (!reusable(static_cast<lb::ConnectionState>(worker.table.row(holder).state)))
+            return false;
+        erase(worker, holder);
+        return true;
+    });
+    return port.has_value();
+}
+
+weir_verdict verdict_of(lb::InsertOutcome outcome) {
+    switch (outcome) {
+    case lb::InsertOutcome::kReplyInUse:
+        return WEIR_DROP_NAT_CONFLICT;
+    case lb::InsertOutcome::kVipQuota:
+        return WEIR_DROP_VIP_QUOTA;
+    default:
+        return WEIR_DROP_TABLE_FULL;
+    }
+}
+
+void record_one(Worker& worker, Burst& burst, std::uint32_t i) {
+    const weir_packet& packet = burst.packet[i];
+    const weir_vip_row& vip = worker.state->vips()[burst.vip[i]];
+    const weir_backend_row& backend = worker.state->backends()[burst.backend[i]];
+    weir_be16 backend_port = weir_backend_port(&backend, packet.destination_port);
+
+    lb::ConnectionState initial = lb::initial_state(event_of(packet, lb::Direction::kFromClient));
+    if (initial == lb::ConnectionState::kFree)
+        return; // forwarded by the hash, not worth remembering
+    lb::NewConnection wanted;
+    wanted.key = lb::forward_key(weir_packet_source(&packet), packet.source_port,
+                                 packet.destination_port, static_cast<std::uint16_t>(burst.vip[i]));
+    wanted.forward_hash = lb::index_hash(burst.hash[i]);
+    wanted.backend = burst.backend[i];
+    wanted.state = static_cast<std::uint8_t>(initial);
+    wanted.probation = !lb::confirmed(initial);
+    if (vip.forward == WEIR_FORWARD_FULL_NAT &&
+        !take_snat_port(worker, burst, i, backend, backend_port, wanted, lb::snat_port_reusable) &&
+        !take_snat_port(worker, burst, i, backend, backend_port, wanted,
+                        lb::snat_port_reusable_under_pressure))
+        return drop(worker, burst, i, WEIR_DROP_SNAT_EXHAUSTED);
+    if (vip.forward == WEIR_FORWARD_NAT)
+        wanted.reply_hash =
+            reply_hash(worker, backend, burst.translation[i], backend_port, packet.protocol);
+    wanted.reply_indexed = vip.forward != WEIR_FORWARD_DSR_L2;
+    if (wanted.reply_indexed)
+        wanted.last_hop = worker.last_hops.acquire(source_mac(burst.mbuf[i]), packet.vlan_tci,
+                                                   static_cast<std::uint8_t>(burst.mbuf[i]->port));
+    std::uint32_t quota = vip.max_connections ? vip.max_connections : UINT32_MAX;
+    lb::InsertResult result = worker.table.insert(
+        wanted, worker.now_s, quota,
+        [&](const lb::HotRow& row) {
+            return replies_alike(*worker.state, row, wanted, backend, backend_port,
+                                 packet.protocol);
+        },
+        [&](lb::EntryIndex, const lb::HotRow& row) { worker.forget(row); });
+    burst.entry[i] = result.entry;
+    if (result.outcome == lb::InsertOutcome::kInserted) {
+        worker.connections_opened++;
+        worker.vip_counters(burst.vip[i]).connections_opened++;
+        worker.vip_counters(burst.vip[i]).connections_active++;
+        worker.backend_counters(wanted.backend).connections_opened++;
+        worker.backend_counters(wanted.backend).connections_active++;
+        return;
+    }
+    worker.last_hops.release(wanted.last_hop);
+    // An earlier packet of this burst has opened the connection: follow it.
+    if (result.outcome == lb::InsertOutcome::kExists) {
+        follow_known(worker, burst, i, vip);
+        if (burst.entry[i] == lb::kNoEntry) // and its backend went down meanwhile
+            drop(worker, burst, i, WEIR_DROP_BACKEND_DOWN);
+        return;
+    }
+    drop(worker, burst, i, verdict_of(result.outcome));
+}
+
+} // namespace
+
+void record(Worker& worker, Burst& burst) {
+    for (std::uint32_t i = 0; i < burst.count; i++)
+        if (burst.verdict[i] == WEIR_UNDECIDED && burst.entry[i] == lb::kNoEntry)
+            record_one(worker, burst, i);
+}
+
+} // namespace weir::dpdk
