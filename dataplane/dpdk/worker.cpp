@@ -95,9 +95,8 @@ bool take_all_in(Worker& worker, Burst& burst) {
 
 } // namespace
 
-bool poll(Worker& worker, Burst& burst) {
+bool poll(Worker& worker, Burst& burst, std::uint64_t now_ns) {
     worker.follow_generation();
-    std::uint64_t now_ns = monotonic_ns();
     worker.now_s = static_cast<std::uint16_t>(now_ns / 1'000'000'000);
     bool brought_packets = take_all_in(worker, burst);
     worker.expire(now_ns);
@@ -107,12 +106,12 @@ bool poll(Worker& worker, Burst& burst) {
 
 int run_worker(WorkerContext& context) {
     ::prctl(PR_SET_TIMERSLACK, 1000); // nanoseconds: sleeps end when they should
-    Worker worker(context);
+    Worker worker(context, monotonic_ns());
     Burst burst{};
     Idle idle(context.adaptive_idle);
     bool stopping = false;
     for (;;) {
-        bool brought_packets = poll(worker, burst);
+        bool brought_packets = poll(worker, burst, monotonic_ns());
         if (stopping && !brought_packets)
             return 0;
         stopping = context.stop->load(std::memory_order_relaxed);
@@ -120,10 +119,8 @@ int run_worker(WorkerContext& context) {
     }
 }
 
-Worker::Worker(WorkerContext& given)
-    : context(given), table(*given.table), last_hops(*given.last_hops) {
-    expired_at_ns_ = monotonic_ns();
-}
+Worker::Worker(WorkerContext& given, std::uint64_t now_ns)
+    : context(given), table(*given.table), last_hops(*given.last_hops), expired_at_ns_(now_ns) {}
 
 void Worker::follow_generation() {
     const lb::ForwardingState* newest = context.state->load(std::memory_order_acquire);

@@ -16,7 +16,7 @@ namespace weir::dpdk {
 
 class Worker {
 public:
-    explicit Worker(WorkerContext& given);
+    Worker(WorkerContext& given, std::uint64_t now_ns);
 
     WorkerContext& context;
     const lb::ForwardingState* state = nullptr; // of this poll; null before the first generation
@@ -59,14 +59,14 @@ private:
     std::array<weir_snat_row, WEIR_MAX_SNAT_ADDRESSES> snat_rows_{}; // those the ports follow
     std::uint32_t snat_row_count_ = 0;
     std::uint64_t expire_due_ = 0; // entry-nanoseconds not yet swept
-    std::uint64_t expired_at_ns_ = 0;
+    std::uint64_t expired_at_ns_;
 };
 
 // Runs the stages on a burst that receive has filled.
 void process(Worker& worker, Burst& burst);
 
-// One round of the loop: everything packets can come from, then the bounded housekeeping. False
-// when no packet came.
-bool poll(Worker& worker, Burst& burst);
+// One round of the loop: everything packets can come from, then the bounded housekeeping. `now_ns`
+// is CLOCK_MONOTONIC, which the caller reads. False when no packet came.
+bool poll(Worker& worker, Burst& burst, std::uint64_t now_ns);
 
 } // namespace weir::dpdk

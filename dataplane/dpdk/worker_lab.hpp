@@ -17,6 +17,7 @@
 #include <rte_rcu_qsbr.h>
 #include <rte_ring.h>
 
+#include <chrono>
 #include <cstdlib>
 #include <functional>
 #include <map>
@@ -231,6 +232,10 @@ public:
     }
 
     void change(const Change& change) { publish({WEIR_BACKEND_UP, WEIR_BACKEND_UP}, change); }
+    // The workers' clock stands still between calls.
+    void pass(std::chrono::nanoseconds time) {
+        now_ns_ += static_cast<std::uint64_t>(time.count());
+    }
     void unpublish() { current_.store(nullptr); }
 
     void put(const Bytes& frame, std::uint32_t worker = 0) { enqueue(rx_[worker], frame); }
@@ -241,7 +246,7 @@ public:
         bool busy = true;
         while (std::exchange(busy, false))
             for (auto& worker : running_)
-                busy |= poll(*worker, burst_);
+                busy |= poll(*worker, burst_, now_ns_);
     }
 
     // Everything the workers sent for what was put in.
@@ -337,7 +342,7 @@ private:
             context.punt_control = punt_control_;
             context.punt_data = punt_data_;
             context.from_kernel = i == 0 ? from_kernel_ : nullptr;
-            running_.push_back(std::make_unique<Worker>(context));
+            running_.push_back(std::make_unique<Worker>(context, now_ns_));
         }
     }
 
@@ -380,6 +385,7 @@ private:
     std::atomic<const lb::ForwardingState*> current_ = nullptr;
     std::vector<std::unique_ptr<Worker>> running_;
     Burst burst_{};
+    std::uint64_t now_ns_ = 1'000'000'000'000;
 };
 
 inline PacketPlan from_client(const Plan& plan, std::uint8_t flags = 0x02,
