@@ -293,8 +293,8 @@ TEST(Parse, FragmentsCarryPortsOnlyInTheFirst) {
             plan.v4_fragment = static_cast<uint16_t>(c.offset | (c.more ? 0x2000 : 0));
         const Parsed parsed = parse(plan);
         EXPECT_EQ(parsed.verdict, WEIR_UNDECIDED) << c.name << c.six;
-        const unsigned also = (c.more ? WEIR_PACKET_MORE_FRAGMENTS : 0u) |
-                              (c.six ? WEIR_PACKET_DONT_FRAGMENT : 0u);
+        const unsigned also = (c.more ? unsigned{WEIR_PACKET_MORE_FRAGMENTS} : 0u) |
+                              (c.six ? unsigned{WEIR_PACKET_DONT_FRAGMENT} : 0u);
         EXPECT_EQ(parsed.packet.flags, c.flags | also) << c.name << c.six;
         EXPECT_EQ(parsed.packet.fragment_offset, c.offset * 8) << c.name << c.six;
     }
@@ -304,7 +304,7 @@ TEST(Parse, FragmentsCarryPortsOnlyInTheFirst) {
         EXPECT_EQ(parse(four).packet.flags, kLater) << bit;
         PacketPlan six = plan6();
         six.v6_extensions = {fragment(1u << bit, false)};
-        EXPECT_EQ(parse(six).packet.flags, kLater) << bit;
+        EXPECT_EQ(parse(six).packet.flags, kLater | WEIR_PACKET_DONT_FRAGMENT) << bit;
     }
     PacketPlan dont_fragment;
     dont_fragment.v4_fragment = 0x4000;
