@@ -88,7 +88,10 @@ struct PacketPlan {
     uint8_t tcp_flags = 0x02;
     Bytes tcp_options; // a multiple of 4
     uint8_t ttl = 64;
+    uint8_t tos = 0; // or IPv6 traffic class
+    uint32_t v6_flow_label = 0;
     Bytes v4_options; // a multiple of 4
+    uint16_t v4_id = 0x1234;
     uint16_t v4_fragment = 0;
     std::vector<Extension> v6_extensions;
     bool udp_checksum_zero = false;
@@ -162,9 +165,9 @@ inline Bytes build_v4(const PacketPlan& plan, const Bytes& l4) {
     Bytes header;
     const size_t header_bytes = 20 + plan.v4_options.size();
     put8(header, static_cast<unsigned>(0x40 | header_bytes / 4));
-    put8(header, 0);
+    put8(header, plan.tos);
     put16(header, static_cast<unsigned>(header_bytes + l4.size()));
-    put16(header, 0x1234);
+    put16(header, plan.v4_id);
     put16(header, plan.v4_fragment);
     put8(header, plan.ttl);
     put8(header, plan.protocol);
@@ -185,7 +188,7 @@ inline Bytes build_v6(const PacketPlan& plan, const Bytes& l4) {
         put(chain, plan.v6_extensions[i].body);
     }
     Bytes header;
-    put32(header, 0x60000000);
+    put32(header, 0x60000000u | static_cast<uint32_t>(plan.tos) << 20 | plan.v6_flow_label);
     put16(header, static_cast<unsigned>(chain.size() + l4.size()));
     put8(header, plan.v6_extensions.empty() ? plan.protocol : plan.v6_extensions[0].type);
     put8(header, plan.ttl);
@@ -196,10 +199,22 @@ inline Bytes build_v6(const PacketPlan& plan, const Bytes& l4) {
     return header;
 }
 
-inline Bytes build(const PacketPlan& plan) {
-    const Bytes source = address_bytes(plan.source);
-    const bool v4 = source.size() == 4;
-    const Bytes l4 = build_l4(plan, source, address_bytes(plan.destination));
+inline bool is_v6(const PacketPlan& plan) {
+    return plan.source.find(':') != std::string::npos;
+}
+
+// The IP packet alone, around an L4 part built elsewhere or by the plan.
+inline Bytes build_ip(const PacketPlan& plan, const Bytes& l4) {
+    return is_v6(plan) ? build_v6(plan, l4) : build_v4(plan, l4);
+}
+
+inline Bytes build_ip(const PacketPlan& plan) {
+    return build_ip(plan,
+                    build_l4(plan, address_bytes(plan.source), address_bytes(plan.destination)));
+}
+
+// The link header of `plan` before an IP packet.
+inline Bytes framed(const PacketPlan& plan, const Bytes& ip) {
     Bytes frame;
     put(frame, plan.destination_mac);
     put(frame, plan.source_mac);
@@ -207,10 +222,14 @@ inline Bytes build(const PacketPlan& plan) {
         put16(frame, plan.vlan_ethertype);
         put16(frame, *plan.vlan_tci);
     }
-    put16(frame, v4 ? 0x0800 : 0x86dd);
-    put(frame, v4 ? build_v4(plan, l4) : build_v6(plan, l4));
+    put16(frame, ip[0] >> 4 == 4 ? 0x0800 : 0x86dd);
+    put(frame, ip);
     frame.resize(frame.size() + plan.padding);
     return frame;
+}
+
+inline Bytes build(const PacketPlan& plan) {
+    return framed(plan, build_ip(plan));
 }
 
 // A copy that ends where its heap block ends, so that a sanitizer sees a read one byte too far.
