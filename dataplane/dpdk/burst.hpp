@@ -17,7 +17,8 @@ inline constexpr std::uint32_t kBurstSize = 32;
 
 enum class Origin : std::uint8_t {
     port,        // from a device: may belong to another worker
-    peer,        // handed over: is ours
+    peer,        // handed over: is ours, or a fragment whose datagram we follow
+    released,    // a fragment that waited here for its datagram's first one
     from_kernel, // from the TAP: leaves as it is
 };
 
@@ -29,6 +30,7 @@ struct Burst {
     // parse
     std::uint8_t verdict[kBurstSize]; // enum weir_verdict; UNDECIDED: the next stage looks at it
     weir_packet packet[kBurstSize];
+    bool has_fragments; // some packet is one
 
     // match
     weir_match match[kBurstSize]; // a VIP, or the SNAT range or backend a reply belongs to

@@ -19,6 +19,12 @@ inline const std::uint8_t* source_mac(rte_mbuf* mbuf) {
     return weir_ethernet_source(rte_pktmbuf_mtod(mbuf, const std::uint8_t*));
 }
 
+// Packets that say nothing about their connection's state: what a router or the far end says of an
+// earlier packet, and what follows the fragment that had the header.
+inline bool is_bystander(const weir_packet& packet) {
+    return packet.flags & (WEIR_PACKET_ICMP_ERROR | WEIR_PACKET_LATER_FRAGMENT);
+}
+
 // The row's last hop, exchanged when the client's packets begin to come another way.
 inline std::uint16_t follow_last_hop(Worker& worker, const lb::HotRow& row, rte_mbuf* mbuf,
                                      const weir_packet& packet) {
@@ -34,6 +40,8 @@ inline std::uint16_t follow_last_hop(Worker& worker, const lb::HotRow& row, rte_
 inline void advance(Worker& worker, lb::EntryIndex entry, const weir_packet& packet,
                     lb::Direction direction, lb::Visibility visibility, bool backend_down,
                     std::uint16_t last_hop) {
+    if (is_bystander(packet))
+        return;
     const lb::HotRow& row = worker.table.row(entry);
     auto before = static_cast<lb::ConnectionState>(row.state);
     lb::ConnectionState after = lb::next_state(visibility, before, event_of(packet, direction));
@@ -45,8 +53,8 @@ inline void advance(Worker& worker, lb::EntryIndex entry, const weir_packet& pac
 }
 
 inline lb::Visibility visibility_of(const weir_vip_row& vip) {
-    return vip.forward == WEIR_FORWARD_DSR_L2 ? lb::Visibility::kClientOnly
-                                              : lb::Visibility::kBothSides;
+    return weir_forward_is_dsr(vip.forward) ? lb::Visibility::kClientOnly
+                                            : lb::Visibility::kBothSides;
 }
 
 inline void drop(Worker& worker, Burst& burst, std::uint32_t i, weir_verdict verdict) {

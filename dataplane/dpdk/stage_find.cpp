@@ -32,9 +32,9 @@ void follow_known(Worker& worker, Burst& burst, std::uint32_t i, const weir_vip_
         burst.translation[i].source = worker.state->snat()[row.snat_address].address;
         burst.translation[i].source_port = row.snat_port;
     }
-    std::uint16_t last_hop = vip.forward == WEIR_FORWARD_DSR_L2
-                                 ? lb::kNoLastHop
-                                 : follow_last_hop(worker, row, burst.mbuf[i], packet);
+    if (is_bystander(packet)) // comes from a router on the way, not from the client's last hop
+        return;
+    std::uint16_t last_hop = follow_last_hop(worker, row, burst.mbuf[i], packet);
     advance(worker, entry, packet, lb::Direction::kFromClient, visibility_of(vip),
             backend.state == WEIR_BACKEND_DOWN, last_hop);
 }
@@ -72,7 +72,6 @@ bool is_reply_of(const lb::ForwardingState& state, const lb::HotRow& row, const 
 
 void find_for_backend(Worker& worker, Burst& burst, std::uint32_t i) {
     const weir_packet& packet = burst.packet[i];
-    burst.vip[i] = WEIR_NO_ROW;
     burst.entry[i] = worker.table.find_reply(
         lb::index_hash(burst.hash[i]),
         [&](const lb::HotRow& row) {
@@ -106,7 +105,6 @@ void find_connection(Worker& worker, Burst& burst) {
     for (std::uint32_t i = 0; i < burst.count; i++) {
         if (burst.verdict[i] != WEIR_UNDECIDED)
             continue;
-        burst.backend[i] = WEIR_NO_ROW;
         weir_translation_of(&burst.packet[i], &burst.translation[i]);
         if (burst.match[i].kind == WEIR_MATCH_VIP)
             find_for_client(worker, burst, i);

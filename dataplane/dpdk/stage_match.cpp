@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // From bytes to meaning: parse, match, and who owns the connection.
+#include "dataplane/dpdk/hand_over_note.hpp"
 #include "dataplane/dpdk/stages.hpp"
 #include "dataplane/forwarding/admit.h"
 #include "dataplane/forwarding/owner.h"
@@ -14,8 +15,11 @@ namespace weir::dpdk {
 void parse(Worker& worker, Burst& burst) {
     for (std::uint32_t i = 0; i < burst.count; i++)
         rte_prefetch0(rte_pktmbuf_mtod(burst.mbuf[i], const void*));
+    std::uint32_t flags = 0;
     for (std::uint32_t i = 0; i < burst.count; i++) {
         rte_mbuf* mbuf = burst.mbuf[i];
+        burst.vip[i] = WEIR_NO_ROW;
+        burst.backend[i] = WEIR_NO_ROW;
         if (!worker.state) {
             burst.verdict[i] = WEIR_DROP_NO_CONFIGURATION;
             continue;
@@ -24,7 +28,9 @@ void parse(Worker& worker, Burst& burst) {
         const auto* data = rte_pktmbuf_mtod(mbuf, const std::uint8_t*);
         burst.verdict[i] = static_cast<std::uint8_t>(
             weir_parse(data, data + rte_pktmbuf_data_len(mbuf), &burst.packet[i]));
+        flags |= burst.packet[i].flags;
     }
+    burst.has_fragments = flags & WEIR_PACKET_FRAGMENT;
 }
 
 void match(Worker& worker, Burst& burst) {
@@ -61,15 +67,22 @@ std::uint32_t owner_of(const lb::ForwardingState& state, const Burst& burst, std
 } // namespace
 
 void hand_over(Worker& worker, Burst& burst) {
-    // A packet that was handed to us stays, even if a new generation would place it elsewhere.
-    if (worker.context.workers == 1 || burst.origin != Origin::port)
+    if (worker.context.workers == 1)
         return;
     for (std::uint32_t i = 0; i < burst.count; i++) {
         if (burst.verdict[i] != WEIR_UNDECIDED)
             continue;
+        // A packet that was handed to us stays, even if a new generation would place it elsewhere.
+        bool fragment = burst.packet[i].flags & WEIR_PACKET_FRAGMENT;
+        if (burst.origin == Origin::peer &&
+            !(fragment && note_of(burst.mbuf[i]).why == HandOver::to_datagram))
+            continue;
         std::uint32_t owner = owner_of(*worker.state, burst, i, worker.context.workers);
         if (owner == worker.context.id)
             continue;
+        const weir_packet& packet = burst.packet[i];
+        write_note(burst.mbuf[i],
+                   {HandOver::to_owner, fragment, {packet.source_port, packet.destination_port}});
         bool taken = rte_ring_enqueue(worker.context.peer_inbox[owner], burst.mbuf[i]) == 0;
         burst.verdict[i] = taken ? WEIR_HANDED_OVER : WEIR_DROP_RING_FULL;
     }

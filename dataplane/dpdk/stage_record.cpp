@@ -99,10 +99,9 @@ void record_one(Worker& worker, Burst& burst, std::uint32_t i) {
     if (vip.forward == WEIR_FORWARD_NAT)
         wanted.reply_hash =
             reply_hash(worker, backend, burst.translation[i], backend_port, packet.protocol);
-    wanted.reply_indexed = vip.forward != WEIR_FORWARD_DSR_L2;
-    if (wanted.reply_indexed)
-        wanted.last_hop = worker.last_hops.acquire(source_mac(burst.mbuf[i]), packet.vlan_tci,
-                                                   static_cast<std::uint8_t>(burst.mbuf[i]->port));
+    wanted.reply_indexed = !weir_forward_is_dsr(vip.forward);
+    wanted.last_hop = worker.last_hops.acquire(source_mac(burst.mbuf[i]), packet.vlan_tci,
+                                               static_cast<std::uint8_t>(burst.mbuf[i]->port));
     std::uint32_t quota = vip.max_connections ? vip.max_connections : UINT32_MAX;
     lb::InsertResult result = worker.table.insert(
         wanted, worker.now_s, quota,
@@ -135,7 +134,8 @@ void record_one(Worker& worker, Burst& burst, std::uint32_t i) {
 
 void record(Worker& worker, Burst& burst) {
     for (std::uint32_t i = 0; i < burst.count; i++)
-        if (burst.verdict[i] == WEIR_UNDECIDED && burst.entry[i] == lb::kNoEntry)
+        if (burst.verdict[i] == WEIR_UNDECIDED && burst.entry[i] == lb::kNoEntry &&
+            !is_bystander(burst.packet[i]))
             record_one(worker, burst, i);
 }
 

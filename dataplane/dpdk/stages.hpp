@@ -11,8 +11,11 @@ namespace weir::dpdk {
 bool receive_from_port(Worker& worker, const WorkerPort& port, Burst& burst);
 bool receive_from_peers(Worker& worker, Burst& burst);
 bool receive_from_kernel(Worker& worker, Burst& burst);
+bool receive_released(Worker& worker, Burst& burst); // fragments that waited
 
 void parse(Worker& worker, Burst& burst);
+// Lends later fragments the ports of the first; takes those that came early out of the burst.
+void follow_fragments(Worker& worker, Burst& burst);
 // Which VIP, SNAT range or backend it is for; flow hash; index lines on their way.
 void match(Worker& worker, Burst& burst);
 // Packets of connections that another worker owns.

@@ -61,6 +61,7 @@ private:
 void process(Worker& worker, Burst& burst) {
     if (burst.origin != Origin::from_kernel) {
         parse(worker, burst);
+        follow_fragments(worker, burst);
         match(worker, burst);
         hand_over(worker, burst);
         find_connection(worker, burst);
@@ -86,6 +87,10 @@ bool take_all_in(Worker& worker, Burst& burst) {
         process(worker, burst);
         brought = true;
     }
+    if (receive_released(worker, burst)) {
+        process(worker, burst);
+        brought = true;
+    }
     if (context.from_kernel && receive_from_kernel(worker, burst)) {
         process(worker, burst);
         brought = true;
@@ -97,7 +102,9 @@ bool take_all_in(Worker& worker, Burst& burst) {
 
 bool poll(Worker& worker, Burst& burst, std::uint64_t now_ns) {
     worker.follow_generation();
+    worker.now_ms = now_ns / 1'000'000;
     worker.now_s = static_cast<std::uint16_t>(now_ns / 1'000'000'000);
+    worker.fragments.expire(worker.now_ms);
     bool brought_packets = take_all_in(worker, burst);
     worker.expire(now_ns);
     worker.count(now_ns, brought_packets);
@@ -189,6 +196,7 @@ void Worker::count(std::uint64_t now_ns, bool brought_packets) {
     block.heartbeat_ns = now_ns;
     block.generation = state ? state->generation() : 0;
     block.core = context.core;
+    block.held = fragments.held();
     block.connections_active = table.entries();
     block.connections_opened = connections_opened;
     block.connections_expired = connections_expired;

@@ -7,6 +7,7 @@
 #include "dataplane/dpdk/burst.hpp"
 #include "dataplane/dpdk/worker_context.hpp"
 #include "dataplane/lb/connection_lifetime.hpp"
+#include "dataplane/lb/fragment_table.hpp"
 #include "dataplane/lb/last_hops.hpp"
 #include "dataplane/lb/snat_ports.hpp"
 
@@ -22,7 +23,9 @@ public:
     const lb::ForwardingState* state = nullptr; // of this poll; null before the first generation
     lb::ConnectionTable& table;
     lb::LastHops& last_hops;
-    std::uint16_t now_s = 0; // monotonic seconds modulo 65536
+    std::uint64_t now_ms = 0; // monotonic
+    std::uint16_t now_s = 0;  // monotonic seconds modulo 65536
+    lb::FragmentTable fragments;
 
     // SNAT ports of this worker, by family. Follows the generation's SNAT rows.
     lb::SnatPorts snat_v4;

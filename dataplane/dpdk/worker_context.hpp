@@ -2,8 +2,9 @@
 // Everything one worker owns or reads, built by the engine before the worker's loop starts, and the
 // worker's entry. Nothing here changes while the loop runs except what the pointers lead to.
 //
-// Packets in a ring: mbuf->port holds the interface row, not the DPDK port; nothing else of the
-// mbuf's metadata is promised, so whoever takes a packet out of a ring parses it again.
+// Packets in a ring: mbuf->port holds the interface row, not the DPDK port, and between workers
+// mbuf->hash a HandOverNote; nothing else of the mbuf's metadata is promised, so whoever takes a
+// packet out of a ring parses it again.
 #pragma once
 
 #include "dataplane/forwarding/limits.h"

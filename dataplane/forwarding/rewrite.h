@@ -106,7 +106,7 @@ WEIR_INLINE enum weir_verdict weir_translate(uint8_t* data, const uint8_t* end,
     enum weir_verdict verdict = packet->family == 4
                                     ? weir_write_v4_addresses(data, end, packet, to)
                                     : weir_write_v6_addresses(data, end, packet, to);
-    if (verdict != WEIR_UNDECIDED)
+    if (verdict != WEIR_UNDECIDED || (packet->flags & WEIR_PACKET_LATER_FRAGMENT))
         return verdict;
     return packet->protocol == WEIR_IP_TCP ? weir_write_tcp(data, end, packet, to, delta)
                                            : weir_write_udp(data, end, packet, to, delta);

@@ -71,8 +71,6 @@ enum weir_verdict_class {
       "waited in vain for the first fragment of its datagram")                                     \
     X(DROP_FRAGMENT_QUEUE_FULL, drop_fragment_queue_full, DROP,                                    \
       "too many fragments wait for their first one")                                               \
-    X(DROP_FRAGMENT_TABLE_FULL, drop_fragment_table_full, DROP,                                    \
-      "too many fragmented datagrams at a time")                                                   \
     X(DROP_ICMP_NO_CONNECTION, drop_icmp_no_connection, DROP,                                      \
       "an ICMP error about a connection that is not known")                                        \
     X(DROP_ICMP_IMPLAUSIBLE, drop_icmp_implausible, DROP,                                          \
