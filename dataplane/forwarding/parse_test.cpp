@@ -308,7 +308,7 @@ TEST(Parse, FragmentsCarryPortsOnlyInTheFirst) {
     }
     PacketPlan dont_fragment;
     dont_fragment.v4_fragment = 0x4000;
-    EXPECT_EQ(parse(dont_fragment).packet.flags, WEIR_PACKET_PORTS);
+    EXPECT_EQ(parse(dont_fragment).packet.flags, WEIR_PACKET_PORTS | WEIR_PACKET_DONT_FRAGMENT);
 }
 
 TEST(Parse, WhatIsNotIpIsNobodysDefect) {

@@ -86,6 +86,9 @@ struct PacketPlan {
     uint16_t source_port = 40000;
     uint16_t destination_port = 80;
     uint8_t tcp_flags = 0x02;
+    uint32_t tcp_sequence = 0x01020304;
+    uint32_t tcp_acknowledged = 0x05060708;
+    uint16_t tcp_window = 0xfaf0;
     Bytes tcp_options; // a multiple of 4
     uint8_t ttl = 64;
     uint8_t tos = 0; // or IPv6 traffic class
@@ -96,6 +99,8 @@ struct PacketPlan {
     std::vector<Extension> v6_extensions;
     bool udp_checksum_zero = false;
     uint8_t icmp_type = 8;
+    uint8_t icmp_code = 0;
+    uint32_t icmp_word = 0x11112222; // behind the checksum
     Bytes payload = {'w', 'e', 'i', 'r', '!'};
     size_t padding = 0; // behind the IP packet, as a short Ethernet frame has
 };
@@ -129,11 +134,11 @@ inline Bytes build_l4(const PacketPlan& plan, const Bytes& source, const Bytes& 
     if (plan.protocol == 6) {
         put16(l4, plan.source_port);
         put16(l4, plan.destination_port);
-        put32(l4, 0x01020304);
-        put32(l4, 0x05060708);
+        put32(l4, plan.tcp_sequence);
+        put32(l4, plan.tcp_acknowledged);
         put8(l4, static_cast<unsigned>((5 + plan.tcp_options.size() / 4) << 4));
         put8(l4, plan.tcp_flags);
-        put16(l4, 0xfaf0);
+        put16(l4, plan.tcp_window);
         checksum_at = l4.size();
         put32(l4, 0); // checksum, urgent pointer
         put(l4, plan.tcp_options);
@@ -145,10 +150,10 @@ inline Bytes build_l4(const PacketPlan& plan, const Bytes& source, const Bytes& 
         put16(l4, 0);
     } else if (plan.protocol == 1 || plan.protocol == 58) {
         put8(l4, plan.icmp_type);
-        put8(l4, 0);
+        put8(l4, plan.icmp_code);
         checksum_at = l4.size();
         put16(l4, 0);
-        put32(l4, 0x11112222);
+        put32(l4, plan.icmp_word);
     }
     put(l4, plan.payload);
     if (checksum_at == 0 || (plan.protocol == 17 && plan.udp_checksum_zero))
