@@ -78,8 +78,10 @@ TEST(RestartNeeded, InterfacesComeGoAndMove) {
 TEST(RestartNeeded, LeavesTheRestLive) {
     const Config running = parsed(text_with("", kDevice, ""));
     const Config wanted = parsed(text_with(
-        "", "device = \"0000:3b:00.0\"\naddresses = [\"10.0.0.2/24\"]\ngateway = \"10.0.0.9\"",
+        "reset_grace = \"5s\"\nanswers_pps = 1\nicmp_pps = 2",
+        "device = \"0000:3b:00.0\"\naddresses = [\"10.0.0.2/24\"]\ngateway = \"10.0.0.9\"",
         "[node]\nname = \"b\"\n[snat]\naddresses = [\"192.0.2.64/28\"]\n"
+        "[tunnel]\nsources = [\"192.0.2.80/28\"]\ngue_port = 1\n"
         "[pool.p]\nbackends = [{ address = \"10.1.0.1:80\" }]\n"
         "[vip.v]\naddress = \"203.0.113.1\"\nport = 80\nprotocol = \"tcp\"\nforward = \"nat\"\n"
         "pool = \"p\"\n"));

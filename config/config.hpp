@@ -50,6 +50,9 @@ struct EngineConfig {
     IdlePolicy idle = IdlePolicy::kAdaptive;
     std::uint32_t connections = 1'048'576; // connection-table entries per worker
     HugepageUse hugepages = HugepageUse::kAuto;
+    std::chrono::seconds reset_grace{30}; // after a start: unknown TCP is dropped, not reset
+    std::uint32_t answers_pps = 1'000;    // our own resets and ICMP errors, all workers together
+    std::uint32_t icmp_pps = 1'000;       // relayed ICMP errors without a connection, likewise
     friend bool operator==(const EngineConfig&, const EngineConfig&) = default;
 };
 
@@ -103,6 +106,14 @@ struct SnatConfig {
     friend bool operator==(const SnatConfig&, const SnatConfig&) = default;
 };
 
+// Outer addresses and ports of dsr-ipip and dsr-gue.
+struct TunnelConfig {
+    // At most one range a family. A family without: the first address of an interface.
+    std::vector<net::IpPrefix> sources;
+    std::uint16_t gue_port = 6080; // registered for GUE, draft-ietf-intarea-gue
+    friend bool operator==(const TunnelConfig&, const TunnelConfig&) = default;
+};
+
 enum class Scheduler : std::uint8_t {
     kMaglev,
     kRoundRobin,
@@ -149,8 +160,18 @@ struct BackendConfig {
     std::string name;      // unique in its pool; the address text when not given
     net::Endpoint address; // without a port: the VIP's port (or the client's destination port)
     std::uint16_t weight = 1;
-    std::uint16_t probe_port = 0; // resolved; 0 only when the pool's health type is none
+    bool backup = false;               // serves only while too few of the others are up
+    std::uint32_t max_connections = 0; // of all workers together; 0: no limit
+    std::uint16_t probe_port = 0;      // resolved; 0 only when the pool's health type is none
     friend bool operator==(const BackendConfig&, const BackendConfig&) = default;
+};
+
+// A client network that was here within `timeout` goes where it went before.
+struct PersistenceConfig {
+    std::chrono::seconds timeout{}; // whole seconds, 1 s to 18 h
+    std::uint8_t prefix_v4 = 32;    // 1..32
+    std::uint8_t prefix_v6 = 128;   // 1..128
+    friend bool operator==(const PersistenceConfig&, const PersistenceConfig&) = default;
 };
 
 struct PoolConfig {
@@ -161,6 +182,7 @@ struct PoolConfig {
     HealthConfig health;
     std::uint8_t panic_threshold_percent =
         0; // below this share of healthy: on_all_down; 0: none up
+    std::optional<PersistenceConfig> persistence;
     friend bool operator==(const PoolConfig&, const PoolConfig&) = default;
 };
 
@@ -169,6 +191,14 @@ enum class ForwardMode : std::uint8_t { kDsrL2, kDsrIpip, kDsrGue, kNat, kFullNa
 enum class Tracking : std::uint8_t { kFull, kExceptions };
 enum class OnBackendDown : std::uint8_t { kReset, kReselect, kKeep };
 enum class OnAllDown : std::uint8_t { kOpen, kReject, kDrop };
+enum class OnLimit : std::uint8_t { kReject, kDrop };
+
+inline bool is_dsr(ForwardMode mode) {
+    return mode != ForwardMode::kNat && mode != ForwardMode::kFullNat;
+}
+inline bool encapsulates(ForwardMode mode) {
+    return mode == ForwardMode::kDsrIpip || mode == ForwardMode::kDsrGue;
+}
 
 // Idle timeouts; whole seconds, 1 s to 18 h.
 struct ConnectionTimeouts {
@@ -191,6 +221,10 @@ struct VipConfig {
     ConnectionTimeouts timeouts;
     OnBackendDown on_backend_down = OnBackendDown::kReselect;
     OnAllDown on_all_down = OnAllDown::kOpen;
+    OnLimit on_limit = OnLimit::kReject;
+    std::uint32_t max_connections = 0; // table entries per worker; 0: no limit of its own
+    bool mss_clamp = true;             // dsr-ipip and dsr-gue: SYNs get an MSS that fits
+    bool packet_too_big = true;        // an oversized packet that may not be fragmented: answered
     friend bool operator==(const VipConfig&, const VipConfig&) = default;
 };
 
@@ -201,12 +235,17 @@ struct Config {
     EngineConfig engine;
     std::vector<InterfaceConfig> interfaces; // this and the lists below: in the order of the file
     SnatConfig snat;
+    TunnelConfig tunnel;
     std::vector<PoolConfig> pools;
     std::vector<VipConfig> vips;
     OwnershipMode ownership = OwnershipMode::kStatic;
     std::optional<net::Endpoint> api_listen; // with its port
     friend bool operator==(const Config&, const Config&) = default;
 };
+
+// The outer source addresses of a family: those of [tunnel], else the first address of an
+// interface; nothing when there is neither.
+std::optional<net::IpPrefix> tunnel_source(const Config& config, bool v4);
 
 // The words used in the configuration, for messages and for weirctl.
 std::string_view to_string(EngineMode mode);
@@ -219,6 +258,7 @@ std::string_view to_string(ForwardMode mode);
 std::string_view to_string(Tracking tracking);
 std::string_view to_string(OnBackendDown policy);
 std::string_view to_string(OnAllDown policy);
+std::string_view to_string(OnLimit policy);
 std::string_view to_string(OwnershipMode mode);
 std::string to_string(const PortRange& ports); // "80", "8000-8099", "0" for all
 

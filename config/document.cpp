@@ -49,6 +49,9 @@ Node convert(const toml::value& value, const SourceNode* at, Span key, Span encl
     case Kind::kInteger:
         node.integer = value.as_integer(std::nothrow);
         break;
+    case Kind::kBoolean:
+        node.boolean = value.as_boolean(std::nothrow);
+        break;
     case Kind::kArray: {
         const auto& items = value.as_array(std::nothrow);
         for (std::size_t i = 0; i < items.size(); ++i) {

@@ -25,6 +25,7 @@ struct Node {
     Span value;
     std::string text;            // kString
     std::int64_t integer = 0;    // kInteger; out of range saturates, the digits are in the source
+    bool boolean = false;        // kBoolean
     std::vector<Node> items;     // kArray
     std::vector<Member> members; // kTable, in the order of the file
 

@@ -116,6 +116,7 @@ TEST(Documentation, HasEveryWordWhereItBelongs) {
     expect_words<Tracking>("vip.NAME", "tracking");
     expect_words<OnBackendDown>("vip.NAME", "on_backend_down");
     expect_words<OnAllDown>("vip.NAME", "on_all_down");
+    expect_words<OnLimit>("vip.NAME", "on_limit");
     expect_words<OwnershipMode>("ownership", "mode");
 }
 

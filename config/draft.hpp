@@ -28,6 +28,7 @@ struct InterfaceSource {
 struct BackendSource {
     Span address;
     Span name;
+    Span backup;
 };
 
 struct PoolSource {
@@ -36,7 +37,9 @@ struct PoolSource {
     bool backends_refused = false;
     bool health_type_given = false;
     bool health_refused = false;
-    Span health; // the health table, or the pool's title
+    Span health;                       // the health table, or the pool's title
+    std::uint32_t max_connections = 0; // of its backends that do not say
+    bool persistence_refused = false;
 };
 
 struct VipSource {
@@ -65,6 +68,8 @@ struct Draft {
     std::vector<VipSource> vips;
     std::vector<Span> snat_addresses;
     Span snat_ports;
+    std::vector<Span> tunnel_sources; // parallel to TunnelConfig::sources
+    bool tunnel_refused = false;      // some source was refused: do not judge what is missing
     Diagnostics& diagnostics;
 };
 
@@ -73,13 +78,16 @@ struct Draft {
 void read_node_engine_api(const Node& root, Draft& draft); // engine_section.cpp
 void read_interfaces(const Node& root, Draft& draft);      // interface_section.cpp
 void read_snat(const Node& root, Draft& draft);            // interface_section.cpp
+void read_tunnel(const Node& root, Draft& draft);          // tunnel_section.cpp
 void read_pools(const Node& root, Draft& draft);           // pool_section.cpp
 void read_vips(const Node& root, Draft& draft);            // vip_section.cpp
 
 // Checks across tables; each adds what it finds.
 void check_interfaces(Draft& draft); // interface_checks.cpp
 void check_snat(Draft& draft);       // interface_checks.cpp
+void check_tunnel(Draft& draft);     // tunnel_section.cpp
 void check_pools(Draft& draft);      // pool_checks.cpp: backends, resolves probe ports
+void check_sharing(Draft& draft);    // sharing_checks.cpp: one backend in pools of several VIPs
 void check_vips(Draft& draft);       // vip_checks.cpp: resolves pools, runs before check_pools
 
 } // namespace weir::config

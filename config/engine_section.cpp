@@ -10,6 +10,7 @@ namespace weir::config {
 namespace {
 
 constexpr std::int64_t kHighestCore = 1023;
+constexpr std::int64_t kHighestPps = 10'000'000;
 
 void read_workers(const Section& section, EngineConfig& engine) {
     const Node* node = section.find("workers");
@@ -49,6 +50,10 @@ void read_engine(const Node& table, Draft& draft) {
     section.word("idle", engine.idle);
     section.integer("connections", engine.connections, 1024, 1 << 28);
     section.word("hugepages", engine.hugepages);
+    section.seconds("reset_grace", engine.reset_grace, std::chrono::seconds(0),
+                    std::chrono::hours(1), "grace periods");
+    section.integer("answers_pps", engine.answers_pps, 0, kHighestPps);
+    section.integer("icmp_pps", engine.icmp_pps, 0, kHighestPps);
 }
 
 void read_api(const Node& table, Draft& draft) {

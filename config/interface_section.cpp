@@ -245,10 +245,7 @@ void read_snat(const Node& root, Draft& draft) {
     SnatConfig& snat = draft.config.snat;
     if (section.list("addresses") != nullptr) {
         for (const Node* item : section.strings("addresses")) {
-            const std::string text = printable(item->text, 64);
-            const auto address = net::IpAddress::parse(text);
-            const auto prefix =
-                address ? Expected(net::IpPrefix::host(*address)) : net::IpPrefix::parse(text);
+            const auto prefix = parse_range(printable(item->text, 64));
             if (!prefix) {
                 draft.diagnostics.add(item->value, prefix.error().sentence, "");
                 continue;

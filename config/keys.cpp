@@ -15,6 +15,7 @@ constexpr std::string_view kTop;
 constexpr std::string_view kInterface = "interface.NAME";
 constexpr std::string_view kPunt = "interface.NAME.punt";
 constexpr std::string_view kPool = "pool.NAME";
+constexpr std::string_view kPersistence = "pool.NAME.persistence";
 constexpr std::string_view kBackend = "pool.NAME.backends";
 constexpr std::string_view kHealth = "pool.NAME.health";
 constexpr std::string_view kVip = "vip.NAME";
@@ -25,6 +26,7 @@ constexpr Key kKeys[] = {
     {kTop, "engine", kTable},
     {kTop, "interface", kTable},
     {kTop, "snat", kTable},
+    {kTop, "tunnel", kTable},
     {kTop, "pool", kTable},
     {kTop, "vip", kTable},
     {kTop, "ownership", kTable},
@@ -38,6 +40,9 @@ constexpr Key kKeys[] = {
     {"engine", "idle", kRestart},
     {"engine", "connections", kRestart},
     {"engine", "hugepages", kRestart},
+    {"engine", "reset_grace", kLive},
+    {"engine", "answers_pps", kLive},
+    {"engine", "icmp_pps", kLive},
 
     {kInterface, "device", kRestart},
     {kInterface, "addresses", kLive},
@@ -53,15 +58,24 @@ constexpr Key kKeys[] = {
     {"snat", "addresses", kLive},
     {"snat", "ports", kRestart},
 
+    {"tunnel", "sources", kLive},
+    {"tunnel", "gue_port", kLive},
+
     {kPool, "scheduler", kLive},
     {kPool, "maglev_size", kLive},
     {kPool, "backends", kTable},
     {kPool, "health", kTable},
     {kPool, "panic_threshold", kLive},
+    {kPool, "persistence", kTable},
+    {kPool, "max_connections", kLive},
+    {kPersistence, "timeout", kLive},
+    {kPersistence, "prefix_v4", kLive},
+    {kPersistence, "prefix_v6", kLive},
     {kBackend, "address", kLive},
     {kBackend, "name", kLive},
     {kBackend, "weight", kLive},
-    {kBackend, "backup", kLive, kNotYet},
+    {kBackend, "backup", kLive},
+    {kBackend, "max_connections", kLive},
     {kHealth, "type", kLive},
     {kHealth, "path", kLive},
     {kHealth, "host", kLive},
@@ -86,6 +100,10 @@ constexpr Key kKeys[] = {
     {kVip, "timeouts", kTable},
     {kVip, "on_backend_down", kLive},
     {kVip, "on_all_down", kLive},
+    {kVip, "on_limit", kLive},
+    {kVip, "max_connections", kLive},
+    {kVip, "mss_clamp", kLive},
+    {kVip, "packet_too_big", kLive},
     {kTimeouts, "syn", kLive},
     {kTimeouts, "established", kLive},
     {kTimeouts, "fin", kLive},

@@ -16,6 +16,7 @@ inline constexpr std::size_t kMaxBackendsPerPool = 4096;
 inline constexpr std::size_t kMaxInterfaces = WEIR_MAX_INTERFACES;
 inline constexpr std::size_t kMaxInterfaceAddresses = 64;                 // per interface
 inline constexpr std::size_t kMaxSnatAddresses = WEIR_MAX_SNAT_ADDRESSES; // over all prefixes
+inline constexpr std::size_t kMaxTunnelSources = WEIR_MAX_TUNNEL_SOURCES; // per family
 inline constexpr std::size_t kMaxPortRangeVips = WEIR_MAX_RANGES; // VIPs whose port is a range
 inline constexpr std::size_t kMaxRangesPerAddress = WEIR_MAX_RANGES_PER_ADDRESS;
 inline constexpr std::size_t kMaxWorkers = WEIR_MAX_WORKERS;

@@ -37,12 +37,15 @@ ParseResult parse(std::string_view text, std::string file) {
     read_node_engine_api(root, draft);
     read_interfaces(root, draft);
     read_snat(root, draft);
+    read_tunnel(root, draft);
     read_pools(root, draft);
     read_vips(root, draft);
     check_interfaces(draft);
     check_vips(draft);
     check_pools(draft);
+    check_sharing(draft);
     check_snat(draft);
+    check_tunnel(draft);
     if (!diagnostics.empty()) {
         return {std::nullopt, diagnostics.take()};
     }

@@ -130,12 +130,12 @@ TEST(GoodConfigs, EveryKeyArrives) {
 
 TEST(GoodConfigs, PoolsAndVipsArriveInFileOrder) {
     const Config config = good(contents(kTestdata / "good" / "everything.toml"));
-    ASSERT_EQ(config.pools.size(), 3U);
+    ASSERT_EQ(config.pools.size(), 7U);
     const PoolConfig& web = config.pools[0];
     EXPECT_EQ(web.name, "web");
     EXPECT_EQ(web.maglev_size, 4093U);
     EXPECT_EQ(web.panic_threshold_percent, 40);
-    ASSERT_EQ(web.backends.size(), 2U);
+    ASSERT_EQ(web.backends.size(), 3U);
     EXPECT_EQ(web.backends[0].name, "10.0.0.11:8080");
     EXPECT_EQ(web.backends[0].weight, 10);
     EXPECT_EQ(web.backends[0].probe_port, 9000);
@@ -155,7 +155,7 @@ TEST(GoodConfigs, PoolsAndVipsArriveInFileOrder) {
     EXPECT_EQ(config.pools[1].backends[1].probe_port, 53); // the VIP's
     EXPECT_EQ(config.pools[2].backends[0].probe_port, 0);  // no health check
 
-    ASSERT_EQ(config.vips.size(), 4U);
+    ASSERT_EQ(config.vips.size(), 9U);
     EXPECT_EQ(config.vips[0].name, "web");
     EXPECT_EQ(config.vips[0].pool, 0U);
     EXPECT_EQ(config.vips[0].timeouts.established, std::chrono::hours(18));
@@ -166,6 +166,64 @@ TEST(GoodConfigs, PoolsAndVipsArriveInFileOrder) {
     EXPECT_EQ(config.vips[2].ports, (PortRange{8000, 8099}));
     EXPECT_TRUE(config.vips[3].ports.is_all());
     EXPECT_EQ(config.vips[3].forward, ForwardMode::kDsrL2);
+}
+
+TEST(GoodConfigs, SchedulersLimitsAndPersistenceArrive) {
+    const Config config = good(contents(kTestdata / "good" / "everything.toml"));
+    const PoolConfig& web = config.pools[0];
+    EXPECT_EQ(web.persistence, (PersistenceConfig{std::chrono::minutes(10), 24, 64}));
+    EXPECT_EQ(web.backends[0].max_connections, 1000U) << "the pool's";
+    EXPECT_EQ(web.backends[2].max_connections, 0U) << "its own";
+    EXPECT_FALSE(web.backends[0].backup);
+    EXPECT_TRUE(web.backends[2].backup);
+    EXPECT_EQ(config.pools[3].scheduler, Scheduler::kRoundRobin);
+    EXPECT_EQ(config.pools[3].persistence, std::nullopt);
+    EXPECT_EQ(config.pools[4].scheduler, Scheduler::kWeightedRoundRobin);
+    EXPECT_EQ(config.pools[4].persistence, (PersistenceConfig{std::chrono::hours(18), 32, 128}));
+    EXPECT_EQ(config.pools[5].scheduler, Scheduler::kLeastConnections);
+    EXPECT_EQ(config.pools[6].scheduler, Scheduler::kWeightedLeastConnections);
+}
+
+TEST(GoodConfigs, PoliciesAndTunnelsArrive) {
+    const Config config = good(contents(kTestdata / "good" / "everything.toml"));
+    EXPECT_EQ(config.engine.reset_grace, std::chrono::seconds(0));
+    EXPECT_EQ(config.engine.answers_pps, 500U);
+    EXPECT_EQ(config.engine.icmp_pps, 0U);
+    EXPECT_EQ(config.tunnel.gue_port, 6081);
+    EXPECT_EQ(tunnel_source(config, true)->to_string(), "192.0.2.128/28") << "the whole range";
+    EXPECT_EQ(tunnel_source(config, false)->to_string(), "2001:db8:1:f::/124");
+    const VipConfig& web = config.vips[0];
+    EXPECT_EQ(web.on_limit, OnLimit::kDrop);
+    EXPECT_EQ(web.max_connections, 100'000U);
+    EXPECT_FALSE(web.packet_too_big);
+    EXPECT_TRUE(web.mss_clamp);
+    const VipConfig& ipip = config.vips[4];
+    EXPECT_EQ(ipip.forward, ForwardMode::kDsrIpip);
+    EXPECT_EQ(ipip.on_backend_down, OnBackendDown::kKeep);
+    EXPECT_EQ(ipip.on_all_down, OnAllDown::kReject);
+    EXPECT_EQ(ipip.on_limit, OnLimit::kReject) << "the default";
+    EXPECT_FALSE(ipip.mss_clamp);
+    EXPECT_EQ(config.vips[5].forward, ForwardMode::kDsrGue);
+}
+
+TEST(GoodConfigs, AReplyThatPassesHereCanBeReset) {
+    const Config config = good(contents(kTestdata / "good" / "everything.toml"));
+    const auto policy = [&](const char* name) {
+        return std::find_if(config.vips.begin(), config.vips.end(),
+                            [&](const VipConfig& vip) { return vip.name == name; })
+            ->on_backend_down;
+    };
+    EXPECT_EQ(policy("wrr"), OnBackendDown::kReset) << "as written";
+    EXPECT_EQ(policy("lc"), OnBackendDown::kReset) << "TCP, nat";
+    EXPECT_EQ(policy("wlc"), OnBackendDown::kReselect) << "UDP";
+    EXPECT_EQ(policy("range"), OnBackendDown::kReselect) << "DSR";
+}
+
+TEST(TunnelSource, IsTheFirstAddressOfAnInterfaceByDefault) {
+    const Config config = good(contents(kTestdata / "good" / "readme.toml"));
+    ASSERT_FALSE(config.interfaces[0].addresses.empty());
+    EXPECT_EQ(tunnel_source(config, true),
+              net::IpPrefix::host(config.interfaces[0].addresses[0].address));
 }
 
 TEST(ParseConfig, AcceptsAByteOrderMarkAndCrLf) {

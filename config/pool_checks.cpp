@@ -35,6 +35,7 @@ std::string line_of(const Draft& draft, Span span) {
 void check_own_addresses(Draft& draft, std::size_t index, const OwnAddresses& own) {
     const PoolConfig& pool = draft.config.pools[index];
     const auto& snat = draft.config.snat.addresses;
+    const auto& tunnel = draft.config.tunnel.sources;
     for (std::size_t i = 0; i < pool.backends.size(); ++i) {
         const net::IpAddress& address = pool.backends[i].address.address;
         const Span span = draft.pools[index].backends[i].address;
@@ -50,8 +51,29 @@ void check_own_addresses(Draft& draft, std::size_t index, const OwnAddresses& ow
                                   "the backend " + quoted(pool.backends[i].name) +
                                       " has an address of the SNAT range",
                                   "a backend is another host: give the server's own address");
+        } else if (std::any_of(tunnel.begin(), tunnel.end(), [&](const net::IpPrefix& prefix) {
+                       return prefix.contains(address);
+                   })) {
+            draft.diagnostics.add(span,
+                                  "the backend " + quoted(pool.backends[i].name) +
+                                      " has an address of the tunnel sources",
+                                  "a backend is another host: give the server's own address");
         }
     }
+}
+
+void check_backups(Draft& draft, std::size_t index) {
+    const PoolConfig& pool = draft.config.pools[index];
+    const bool all_backup =
+        std::all_of(pool.backends.begin(), pool.backends.end(),
+                    [](const BackendConfig& backend) { return backend.backup; });
+    if (pool.backends.empty() || !all_backup || draft.pools[index].backends_refused) {
+        return;
+    }
+    draft.diagnostics.add(draft.pools[index].backends.front().backup,
+                          "all backends of [pool." + pool.name + "] are backups",
+                          "a backup takes over from others: leave \"backup\" out of those that "
+                          "serve normally");
 }
 
 void check_duplicates(Draft& draft, std::size_t index) {
@@ -164,6 +186,7 @@ void check_pools(Draft& draft) {
     for (std::size_t i = 0; i < draft.pools.size(); ++i) {
         check_own_addresses(draft, i, own);
         check_duplicates(draft, i);
+        check_backups(draft, i);
         resolve_probe_ports(draft, i, uses[i]);
     }
 }

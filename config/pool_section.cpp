@@ -12,6 +12,9 @@ namespace {
 constexpr std::uint32_t kLargestMaglev = WEIR_MAGLEV_MAX_SIZE;
 constexpr Duration kShortestInterval{10};
 constexpr Duration kLongestInterval = std::chrono::hours(1);
+// Worker tables stamp in 16-bit seconds, as for the idle timeouts of connections.
+constexpr std::chrono::seconds kLongestPersistence = std::chrono::hours(18);
+constexpr std::int64_t kMostConnections = 1'000'000'000;
 
 bool is_prime(std::uint32_t number) {
     for (std::uint32_t divisor = 2; divisor * divisor <= number; ++divisor) {
@@ -98,6 +101,7 @@ void read_backend(const Node& node, const std::string& pool_title, PoolConfig& p
     }
     const Section section(node, title, "pool.NAME.backends", diagnostics);
     BackendConfig backend;
+    backend.max_connections = source.max_connections;
     const bool address_read = read_backend_address(section, backend);
     std::string name;
     if (section.text("name", name, 4096) == Read::kDone) {
@@ -110,12 +114,15 @@ void read_backend(const Node& node, const std::string& pool_title, PoolConfig& p
         }
     }
     section.integer("weight", backend.weight, 0, 65535);
+    section.boolean("backup", backend.backup);
+    section.integer("max_connections", backend.max_connections, 0, kMostConnections);
     if (!address_read) {
         source.backends_refused = true;
         return;
     }
     pool.backends.push_back(std::move(backend));
-    source.backends.push_back({section.value_span("address"), section.value_span("name")});
+    source.backends.push_back(
+        {section.value_span("address"), section.value_span("name"), section.value_span("backup")});
 }
 
 void read_backends(const Section& section, PoolConfig& pool, PoolSource& source) {
@@ -142,6 +149,22 @@ void read_backends(const Section& section, PoolConfig& pool, PoolSource& source)
     }
     for (const Node& item : list->items) {
         read_backend(item, section.title(), pool, source, section.diagnostics());
+    }
+}
+
+void read_persistence(const Node& table, const std::string& pool_name, PoolConfig& pool,
+                      Diagnostics& diagnostics) {
+    const Section section(table, "[pool." + pool_name + ".persistence]", "pool.NAME.persistence",
+                          diagnostics);
+    PersistenceConfig persistence;
+    const bool timeout_read =
+        section.require("timeout", "write how long a client is remembered, such as \"10m\"") &&
+        section.seconds("timeout", persistence.timeout, std::chrono::seconds(1),
+                        kLongestPersistence, "persistence timeouts") == Read::kDone;
+    const Read v4 = section.integer("prefix_v4", persistence.prefix_v4, 1, 32);
+    const Read v6 = section.integer("prefix_v6", persistence.prefix_v6, 1, 128);
+    if (timeout_read && v4 != Read::kRefused && v6 != Read::kRefused) {
+        pool.persistence = persistence;
     }
 }
 
@@ -281,7 +304,12 @@ void read_pool(const std::string& name, const Node& node, Draft& draft) {
     source.health = node.key;
     section.word("scheduler", pool.scheduler);
     read_maglev_size(section, pool);
+    section.integer("max_connections", source.max_connections, 0, kMostConnections);
     read_backends(section, pool, source);
+    if (const Node* persistence = section.table("persistence")) {
+        read_persistence(*persistence, shown, pool, diagnostics);
+    }
+    source.persistence_refused = section.find("persistence") != nullptr && !pool.persistence;
     section.integer("panic_threshold", pool.panic_threshold_percent, 0, 100);
     if (const Node* health = section.table("health")) {
         read_health(*health, shown, pool, source, diagnostics);

@@ -30,9 +30,10 @@ bool expect_kind(const Node& node, Kind kind, std::string_view what, Diagnostics
     diagnostics.add(node.value,
                     std::string(what) + " must be " + std::string(to_string(kind)) + ", not " +
                         std::string(to_string(node.kind)),
-                    kind == Kind::kString  ? "put the value in quotes"
-                    : kind == Kind::kArray ? "put the values in brackets: [ ..., ... ]"
-                                           : "write its keys in a table: { key = value, ... }");
+                    kind == Kind::kString    ? "put the value in quotes"
+                    : kind == Kind::kBoolean ? "write true or false, without quotes"
+                    : kind == Kind::kArray   ? "put the values in brackets: [ ..., ... ]"
+                                             : "write its keys in a table: { key = value, ... }");
     return false;
 }
 
@@ -155,6 +156,18 @@ Read Section::name(std::string_view key, std::string& out) const {
     return Read::kDone;
 }
 
+Read Section::boolean(std::string_view key, bool& out) const {
+    const Node* node = find(key);
+    if (node == nullptr) {
+        return Read::kAbsent;
+    }
+    if (!expect_kind(*node, Kind::kBoolean, "\"" + std::string(key) + "\"", diagnostics_)) {
+        return Read::kRefused;
+    }
+    out = node->boolean;
+    return Read::kDone;
+}
+
 Read Section::duration(std::string_view key, Duration& out, Duration least, Duration most) const {
     const Node* node = find(key);
     if (node != nullptr && node->kind == Kind::kInteger) {
@@ -179,6 +192,23 @@ Read Section::duration(std::string_view key, Duration& out, Duration least, Dura
         return Read::kRefused;
     }
     out = *parsed;
+    return Read::kDone;
+}
+
+Read Section::seconds(std::string_view key, std::chrono::seconds& out, std::chrono::seconds least,
+                      std::chrono::seconds most, std::string_view what) const {
+    Duration written = out;
+    const Read result = duration(key, written, least, most);
+    if (result != Read::kDone) {
+        return result;
+    }
+    if (written % std::chrono::seconds(1) != Duration(0)) {
+        diagnostics_.add(value_span(key), std::string(what) + " are counted in whole seconds",
+                         "round it, such as \"" +
+                             to_string(std::chrono::ceil<std::chrono::seconds>(written)) + "\"");
+        return Read::kRefused;
+    }
+    out = std::chrono::duration_cast<std::chrono::seconds>(written);
     return Read::kDone;
 }
 
@@ -244,6 +274,13 @@ Read Section::refuse_word(std::string_view key, const std::string& written,
     diagnostics_.add(value_span(key), std::string(key) + " cannot be " + quoted(written),
                      suggestion(written, available));
     return Read::kRefused;
+}
+
+Expected<net::IpPrefix> parse_range(std::string_view text) {
+    if (const auto address = net::IpAddress::parse(text)) {
+        return net::IpPrefix::host(*address);
+    }
+    return net::IpPrefix::parse(text);
 }
 
 Read read_ports(const Section& section, std::string_view key, PortRange& out, bool zero_is_all) {

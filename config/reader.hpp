@@ -41,7 +41,11 @@ public:
 
     Read text(std::string_view key, std::string& out, std::size_t most_bytes) const;
     Read name(std::string_view key, std::string& out) const;
+    Read boolean(std::string_view key, bool& out) const;
     Read duration(std::string_view key, Duration& out, Duration least, Duration most) const;
+    // A duration of whole seconds; `what` are counted in them, for the message.
+    Read seconds(std::string_view key, std::chrono::seconds& out, std::chrono::seconds least,
+                 std::chrono::seconds most, std::string_view what) const;
     [[nodiscard]] const Node* table(std::string_view key) const; // null when absent or refused
     [[nodiscard]] const Node* list(std::string_view key) const;
     // The string nodes of one string or of a list of strings.
@@ -105,6 +109,9 @@ bool integer_within(const Node& node, std::string_view what, std::int64_t least,
 
 // Names appear in POOL/NAME arguments, labels and file names: letters, digits and . _ -
 bool is_name(std::string_view text);
+
+// One address or address/length; a sentence where it is neither.
+Expected<net::IpPrefix> parse_range(std::string_view text);
 
 // "8000", "8000-8099" or a number; 0 means all when `zero_is_all`.
 Read read_ports(const Section& section, std::string_view key, PortRange& out, bool zero_is_all);

@@ -11,15 +11,6 @@
 namespace weir::config {
 namespace {
 
-bool is_dsr(ForwardMode mode) {
-    return mode == ForwardMode::kDsrL2 || mode == ForwardMode::kDsrIpip ||
-           mode == ForwardMode::kDsrGue;
-}
-
-bool encapsulates(ForwardMode mode) {
-    return mode == ForwardMode::kDsrIpip || mode == ForwardMode::kDsrGue;
-}
-
 void resolve_pools(Draft& draft) {
     std::unordered_map<std::string_view, std::size_t> pools;
     std::vector<std::string_view> names;
@@ -193,7 +184,8 @@ void check_families(Draft& draft, std::size_t index) {
                                       " but backend " + quoted(backend.name) + " of [pool." +
                                       pool.name + "] is " + (vip.address.is_v4() ? "IPv6" : "IPv4"),
                                   std::string(to_string(vip.forward)) +
-                                      " keeps the family: give each family a pool of its own");
+                                      " keeps the family: give each family a pool of its own, or "
+                                      "encapsulate with \"dsr-ipip\" or \"dsr-gue\"");
             return;
         }
     }

@@ -8,8 +8,8 @@ namespace weir::config {
 namespace {
 
 // The connection table stamps in 16-bit seconds, and an age must stay apart from its wrap-around.
-constexpr Duration kLongestIdle = std::chrono::hours(18);
-constexpr Duration kShortestIdle = std::chrono::seconds(1);
+constexpr std::chrono::seconds kLongestIdle = std::chrono::hours(18);
+constexpr std::chrono::seconds kShortestIdle{1};
 
 const char* unusable_as_vip(const net::IpAddress& address) {
     if (address.is_unspecified() || address.is_multicast() || address.is_broadcast() ||
@@ -43,18 +43,7 @@ bool read_address(const Section& section, VipConfig& vip) {
 }
 
 void read_timeout(const Section& section, const char* key, std::chrono::seconds& out) {
-    Duration written = out;
-    if (section.duration(key, written, kShortestIdle, kLongestIdle) != Read::kDone) {
-        return;
-    }
-    if (written % std::chrono::seconds(1) != Duration(0)) {
-        section.diagnostics().add(
-            section.value_span(key), "idle timeouts are counted in whole seconds",
-            "round it, such as \"" + to_string(std::chrono::ceil<std::chrono::seconds>(written)) +
-                "\"");
-        return;
-    }
-    out = std::chrono::duration_cast<std::chrono::seconds>(written);
+    section.seconds(key, out, kShortestIdle, kLongestIdle, "idle timeouts");
 }
 
 void read_timeouts(const Section& vip_section, const std::string& name, VipConfig& vip) {
@@ -71,13 +60,27 @@ void read_timeouts(const Section& vip_section, const std::string& name, VipConfi
     read_timeout(section, "udp", vip.timeouts.udp);
 }
 
-// Once "reset" is available it is what TCP connections through the rewriting modes get unless the
-// configuration says otherwise: both ends learn at once that the connection is gone.
-OnBackendDown default_on_backend_down(const VipConfig& vip) {
-    const bool rewriting = vip.forward == ForwardMode::kNat || vip.forward == ForwardMode::kFullNat;
-    return vip.protocol == Protocol::kTcp && rewriting && is_available(OnBackendDown::kReset)
-               ? OnBackendDown::kReset
-               : OnBackendDown::kReselect;
+bool can_reset(const VipConfig& vip) {
+    return vip.protocol == Protocol::kTcp && !is_dsr(vip.forward);
+}
+
+// With a reset both ends learn at once that the connection is gone. It needs both directions' TCP
+// sequence numbers, which only the NAT modes see.
+void read_on_backend_down(const Section& section, VipConfig& vip, const VipSource& source) {
+    vip.on_backend_down = can_reset(vip) ? OnBackendDown::kReset : OnBackendDown::kReselect;
+    if (section.word("on_backend_down", vip.on_backend_down) != Read::kDone ||
+        vip.on_backend_down != OnBackendDown::kReset || can_reset(vip) || !source.protocol_read ||
+        !source.forward_read) {
+        return;
+    }
+    const bool udp = vip.protocol == Protocol::kUdp;
+    section.diagnostics().add(
+        section.value_span("on_backend_down"),
+        udp ? "UDP has no reset: connections of this VIP cannot be ended by one"
+            : "with " + std::string(to_string(vip.forward)) +
+                  " the replies do not pass here, and a reset needs their sequence numbers",
+        udp ? "use \"reselect\" or \"keep\""
+            : "use \"reselect\" or \"keep\", or \"nat\" or \"full-nat\" to forward");
 }
 
 void read_vip(const std::string& name, const Node& node, Draft& draft) {
@@ -106,16 +109,21 @@ void read_vip(const std::string& name, const Node& node, Draft& draft) {
         read_ports(section, "port", vip.ports, true) == Read::kDone;
     source.protocol_read = section.require("protocol", "write \"tcp\" or \"udp\"") &&
                            section.word("protocol", vip.protocol) == Read::kDone;
-    source.forward_read = section.require("forward", "write \"dsr-l2\", \"nat\" or \"full-nat\"") &&
-                          section.word("forward", vip.forward) == Read::kDone;
+    source.forward_read =
+        section.require("forward",
+                        "write \"dsr-l2\", \"dsr-ipip\", \"dsr-gue\", \"nat\" or \"full-nat\"") &&
+        section.word("forward", vip.forward) == Read::kDone;
     if (section.require("pool", "name the [pool.NAME] whose backends serve this VIP")) {
         section.text("pool", source.pool_name, 4096);
     }
     section.word("tracking", vip.tracking);
     read_timeouts(section, shown, vip);
-    vip.on_backend_down = default_on_backend_down(vip);
-    section.word("on_backend_down", vip.on_backend_down);
+    read_on_backend_down(section, vip, source);
     section.word("on_all_down", vip.on_all_down);
+    section.word("on_limit", vip.on_limit);
+    section.integer("max_connections", vip.max_connections, 0, 1 << 28);
+    section.boolean("mss_clamp", vip.mss_clamp);
+    section.boolean("packet_too_big", vip.packet_too_big);
     draft.config.vips.push_back(std::move(vip));
     draft.vips.push_back(std::move(source));
 }

@@ -27,10 +27,10 @@ constexpr std::array kHugepageUses = {
 };
 constexpr std::array kSchedulers = {
     Word<Scheduler>{Scheduler::kMaglev, "maglev", kNow},
-    Word<Scheduler>{Scheduler::kRoundRobin, "rr", kNotYet},
-    Word<Scheduler>{Scheduler::kWeightedRoundRobin, "wrr", kNotYet},
-    Word<Scheduler>{Scheduler::kLeastConnections, "lc", kNotYet},
-    Word<Scheduler>{Scheduler::kWeightedLeastConnections, "wlc", kNotYet},
+    Word<Scheduler>{Scheduler::kRoundRobin, "rr", kNow},
+    Word<Scheduler>{Scheduler::kWeightedRoundRobin, "wrr", kNow},
+    Word<Scheduler>{Scheduler::kLeastConnections, "lc", kNow},
+    Word<Scheduler>{Scheduler::kWeightedLeastConnections, "wlc", kNow},
     Word<Scheduler>{Scheduler::kSourceHash, "source-hash", kNow},
 };
 constexpr std::array kHealthTypes = {
@@ -51,8 +51,8 @@ constexpr std::array kProtocols = {
 };
 constexpr std::array kForwardModes = {
     Word<ForwardMode>{ForwardMode::kDsrL2, "dsr-l2", kNow},
-    Word<ForwardMode>{ForwardMode::kDsrIpip, "dsr-ipip", kNotYet},
-    Word<ForwardMode>{ForwardMode::kDsrGue, "dsr-gue", kNotYet},
+    Word<ForwardMode>{ForwardMode::kDsrIpip, "dsr-ipip", kNow},
+    Word<ForwardMode>{ForwardMode::kDsrGue, "dsr-gue", kNow},
     Word<ForwardMode>{ForwardMode::kNat, "nat", kNow},
     Word<ForwardMode>{ForwardMode::kFullNat, "full-nat", kNow},
 };
@@ -61,14 +61,18 @@ constexpr std::array kTrackings = {
     Word<Tracking>{Tracking::kExceptions, "exceptions", kNotYet},
 };
 constexpr std::array kOnBackendDowns = {
-    Word<OnBackendDown>{OnBackendDown::kReset, "reset", kNotYet},
+    Word<OnBackendDown>{OnBackendDown::kReset, "reset", kNow},
     Word<OnBackendDown>{OnBackendDown::kReselect, "reselect", kNow},
-    Word<OnBackendDown>{OnBackendDown::kKeep, "keep", kNotYet},
+    Word<OnBackendDown>{OnBackendDown::kKeep, "keep", kNow},
 };
 constexpr std::array kOnAllDowns = {
     Word<OnAllDown>{OnAllDown::kOpen, "open", kNow},
-    Word<OnAllDown>{OnAllDown::kReject, "reject", kNotYet},
+    Word<OnAllDown>{OnAllDown::kReject, "reject", kNow},
     Word<OnAllDown>{OnAllDown::kDrop, "drop", kNow},
+};
+constexpr std::array kOnLimits = {
+    Word<OnLimit>{OnLimit::kReject, "reject", kNow},
+    Word<OnLimit>{OnLimit::kDrop, "drop", kNow},
 };
 constexpr std::array kOwnershipModes = {
     Word<OwnershipMode>{OwnershipMode::kStatic, "static", kNow},
@@ -108,6 +112,9 @@ template <> std::span<const Word<OnBackendDown>> words() {
 template <> std::span<const Word<OnAllDown>> words() {
     return kOnAllDowns;
 }
+template <> std::span<const Word<OnLimit>> words() {
+    return kOnLimits;
+}
 template <> std::span<const Word<OwnershipMode>> words() {
     return kOwnershipModes;
 }
@@ -140,6 +147,9 @@ std::string_view to_string(OnBackendDown policy) {
     return word_of(policy).text;
 }
 std::string_view to_string(OnAllDown policy) {
+    return word_of(policy).text;
+}
+std::string_view to_string(OnLimit policy) {
     return word_of(policy).text;
 }
 std::string_view to_string(OwnershipMode mode) {

@@ -33,6 +33,7 @@ template <> std::span<const Word<ForwardMode>> words();
 template <> std::span<const Word<Tracking>> words();
 template <> std::span<const Word<OnBackendDown>> words();
 template <> std::span<const Word<OnAllDown>> words();
+template <> std::span<const Word<OnLimit>> words();
 template <> std::span<const Word<OwnershipMode>> words();
 
 template <class Enum> const Word<Enum>& word_of(Enum value) {
@@ -42,10 +43,6 @@ template <class Enum> const Word<Enum>& word_of(Enum value) {
         }
     }
     return words<Enum>().front();
-}
-
-template <class Enum> bool is_available(Enum value) {
-    return word_of(value).availability == Availability::kNow;
 }
 
 } // namespace weir::config

@@ -44,7 +44,8 @@ void compare_pools(const config::PoolConfig& before, const config::PoolConfig& a
     if (!(before.health == after.health))
         changes.push_back(pool + "health check changed");
     if (before.scheduler != after.scheduler || before.maglev_size != after.maglev_size ||
-        before.panic_threshold_percent != after.panic_threshold_percent)
+        before.panic_threshold_percent != after.panic_threshold_percent ||
+        before.persistence != after.persistence)
         changes.push_back(pool + "changed");
 }
 
@@ -68,6 +69,12 @@ std::vector<std::string> describe_changes(const config::Config& before,
         if (old != nullptr && !(*old == interface))
             changes.push_back("interface " + interface.name + ": changed");
     }
+    if (!(before.engine == after.engine))
+        changes.emplace_back("engine: changed");
+    if (!(before.snat == after.snat))
+        changes.emplace_back("snat: changed");
+    if (!(before.tunnel == after.tunnel))
+        changes.emplace_back("tunnel: changed");
     for (const config::PoolConfig& pool : after.pools) {
         if (const auto* old = named(before.pools, pool.name); old != nullptr)
             compare_pools(*old, pool, changes);

@@ -54,6 +54,25 @@ TEST_F(ReloadTest, NamesWhatChanges) {
     EXPECT_EQ(decision.changes, std::vector<std::string>{"pool web: backend b: weight 10 -> 20"});
 }
 
+TEST_F(ReloadTest, NamesTheLiveKeysOfTheNode) {
+    const ReloadDecision decision = decide(with(
+        "connections = 65_536",
+        "connections = 65_536\nanswers_pps = 5\n[tunnel]\ngue_port = 6081\n[snat]\naddresses = "
+        "[\"192.0.2.64\"]"));
+    ASSERT_TRUE(decision.config) << config::format(decision.diagnostics);
+    EXPECT_EQ(decision.changes,
+              (std::vector<std::string>{"engine: changed", "snat: changed", "tunnel: changed"}));
+}
+
+TEST_F(ReloadTest, NamesWhatChangesInAPool) {
+    const auto changes = [&](const std::string& text) { return decide(text).changes; };
+    EXPECT_EQ(
+        changes(with("weight = 10, name = \"b\"", "weight = 10, name = \"b\", backup = true")),
+        std::vector<std::string>{"pool web: backend b: changed"});
+    EXPECT_EQ(changes(with("health =", "persistence.timeout = \"5m\"\nhealth =")),
+              std::vector<std::string>{"pool web: changed"});
+}
+
 TEST_F(ReloadTest, RefusesABrokenFileWhole) {
     const ReloadDecision decision = decide(with("pool = \"web\"", "pool = \"nowhere\""));
     EXPECT_FALSE(decision.config);

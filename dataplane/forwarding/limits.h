@@ -8,6 +8,7 @@
 #define WEIR_MAX_BACKENDS 131072u /* pool members; row ids fit the 20 bits of a connection row */
 #define WEIR_MAX_NEXT_HOPS 65536u
 #define WEIR_MAX_SNAT_ADDRESSES 256u /* 8 bits of a connection row */
+#define WEIR_MAX_TUNNEL_SOURCES 256u /* outer source addresses, per family */
 #define WEIR_MAX_INTERFACES 16u
 #define WEIR_MAX_WORKERS 64u
 
