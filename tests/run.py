@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Runs every test of the project and prints one total; scripts/test calls it after the build.
 
-Three kinds: meson's unit tests (each GoogleTest case counts), the header compile tests and the end-to-end tests
-(pytest; each parametrised case counts). The last line is "N passed, N failed, N skipped".
+meson's unit tests (each GoogleTest case counts), and by pytest (each parametrised case counts) the scripts' and header
+compile tests, the conformance suite and the end-to-end tests. The last line is "N passed, N failed, N skipped".
 """
 
 from __future__ import annotations
@@ -206,6 +206,7 @@ def main() -> int:
         ("unit", lambda: run_unit_tests(build, args.name, args.quick)),
         ("scripts", lambda: run_pytest(build, "scripts", args.name, args.quick)),
         ("headers", lambda: run_pytest(build, "headers", args.name, args.quick)),
+        ("conformance", lambda: run_pytest(build, "conformance", args.name, args.quick)),
         ("end to end", lambda: run_pytest(build, "e2e", args.name, args.quick)),
     ):
         start = time.monotonic()

@@ -1,0 +1,75 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: BSD-3-Clause
+"""Holds an engine to the law: the vectors.
+
+    run.py                         all vectors
+    run.py VECTOR ...              these
+    run.py --engine none           the reference model alone against the vectors
+    run.py --write                 fill the vectors' literal bytes in
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE))
+
+import vectors  # noqa: E402
+from engine import ROOT, Engine, EngineDied  # noqa: E402
+
+
+def engine_program() -> Path:
+    build = Path(os.environ.get("WEIR_BUILD_DIR", ROOT / "build"))
+    return build / "tests/conformance/conformance_dpdk"
+
+
+def not_yet() -> set[str]:
+    """Vectors that the engine does not pass yet, by name."""
+    lines = (HERE / "not_yet.txt").read_text().splitlines()
+    return {line.split("#")[0].strip() for line in lines} - {""}
+
+
+def check_vectors(program: Path | None, names: list[str]) -> list[str]:
+    """Problems, of all vectors or those named."""
+    base, late = vectors.states(), not_yet() if program else set()
+    engine = Engine(program) if program else None
+    problems: list[str] = []
+    chosen = [v for v in vectors.all_vectors() if not names or v.name in names]
+    problems += [f"no vector is named {name}" for name in names if name not in {v.name for v in chosen}]
+    if not names:
+        problems += [f"not_yet.txt names {name}, which is no vector" for name in late - {v.name for v in chosen}]
+    for vector in chosen:
+        try:
+            found = vectors.Check(vector, base, engine).run()
+        except EngineDied as death:
+            found, engine = [f"{vector.file.name}:{vector.name}: {death}"], Engine(program)
+        if vector.name in late:
+            found = [] if found else [f"{vector.file.name}:{vector.name}: passes; take it out of not_yet.txt"]
+        problems += found
+    if engine:
+        engine.close()
+    print(f"{len(chosen)} vectors, {len(problems)} problems, {len(late)} not yet expected to pass")
+    return problems
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("names", nargs="*", metavar="VECTOR")
+    parser.add_argument("--engine", default=str(engine_program()), help="program to test; none: the model alone")
+    parser.add_argument("--write", action="store_true", help="fill the literal bytes in")
+    args = parser.parse_args()
+    if args.write:
+        for path in sorted(vectors.FILES.glob("*.vectors")):
+            vectors.write_literals(path)
+        return 0
+    problems = check_vectors(None if args.engine == "none" else Path(args.engine), args.names)
+    print("\n".join(problems))
+    return 1 if problems else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
