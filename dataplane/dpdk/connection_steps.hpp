@@ -36,6 +36,14 @@ inline std::uint16_t follow_last_hop(Worker& worker, const lb::HotRow& row, rte_
     return worker.last_hops.acquire(source_mac(mbuf), packet.vlan_tci, interface);
 }
 
+// The connection is complete: what was remembered of its client is worth keeping.
+inline void confirm_persistence(Worker& worker, const lb::HotRow& row) {
+    const weir_pool_row* pool = worker.state->persistence_of_vip(row.vip);
+    if (pool && pool->persistence_s != 0)
+        worker.persistence->confirm(
+            weir_persistence_key(&worker.state->hash_key(), &row.client, pool));
+}
+
 // The packet's effect on its connection's state and age.
 inline void advance(Worker& worker, lb::EntryIndex entry, const weir_packet& packet,
                     lb::Direction direction, lb::Visibility visibility, bool backend_down,
@@ -48,8 +56,10 @@ inline void advance(Worker& worker, lb::EntryIndex entry, const weir_packet& pac
     bool fresh = lb::refreshes(before, after, direction, backend_down);
     worker.table.update(entry, static_cast<std::uint8_t>(after), last_hop,
                         fresh ? worker.now_s : row.last_seen_s);
-    if (worker.table.on_probation(entry) && lb::confirmed(after))
+    if (worker.table.on_probation(entry) && lb::confirmed(after)) {
         worker.table.promote(entry, worker.now_s);
+        confirm_persistence(worker, row);
+    }
 }
 
 inline lb::Visibility visibility_of(const weir_vip_row& vip) {

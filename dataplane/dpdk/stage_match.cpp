@@ -56,11 +56,13 @@ std::uint32_t owner_of(const lb::ForwardingState& state, const Burst& burst, std
     switch (burst.match[i].kind) {
     case WEIR_MATCH_VIP:
         return weir_owner_of_vip_packet(&packet, &state.vips()[burst.match[i].index],
+                                        state.persistence_of_vip(burst.match[i].index),
                                         &state.hash_key(), burst.hash[i], workers);
     case WEIR_MATCH_SNAT:
         return weir_owner_of_snat_reply(&packet, &state.snat()[burst.match[i].index], workers);
     default:
-        return weir_owner_of_nat_reply(&packet, &state.hash_key(), workers);
+        return weir_owner_of_nat_reply(&packet, state.persistence_of_backend(burst.match[i].index),
+                                       &state.hash_key(), workers);
     }
 }
 

@@ -3,6 +3,90 @@
 #include "dataplane/dpdk/connection_steps.hpp"
 
 namespace weir::dpdk {
+namespace {
+
+// What the choice needs beyond the packet's hash is asked of no other pool.
+bool by_hash_alone(const weir_pool_row& pool) {
+    return pool.scheduler == WEIR_SCHEDULE_MAGLEV && pool.persistence_s == 0 &&
+           (pool.flags & WEIR_POOL_HAS_LIMITS) == 0;
+}
+
+bool by_hash(const weir_pool_row& pool) {
+    return pool.scheduler == WEIR_SCHEDULE_MAGLEV || pool.scheduler == WEIR_SCHEDULE_SOURCE_HASH;
+}
+
+bool opens(const weir_packet& packet) {
+    return packet.protocol != WEIR_IP_TCP || weir_packet_opens(&packet);
+}
+
+// Connections of a backend, of all workers, and those that packets before i of this burst are about
+// to open. The other workers' numbers lack what they have selected and not yet recorded: a burst of
+// theirs at most.
+std::uint64_t connections_of(const Worker& worker, const Burst& burst, std::uint32_t i,
+                             std::uint32_t backend) {
+    std::uint64_t sum = 0;
+    for (std::uint32_t block = 0; block < worker.context.workers; block++)
+        sum += __atomic_load_n(&worker.context.counters->backend(block, backend).connections_active,
+                               __ATOMIC_RELAXED);
+    for (std::uint32_t earlier = 0; earlier < i; earlier++)
+        sum += burst.verdict[earlier] == WEIR_UNDECIDED && burst.backend[earlier] == backend &&
+                       burst.entry[earlier] == lb::kNoEntry
+                   ? 1
+                   : 0;
+    return sum;
+}
+
+// The backend that the client's network went to, if it takes new connections; else WEIR_NO_ROW.
+std::uint32_t remembered(const Worker& worker, const Burst& burst, std::uint32_t i,
+                         const weir_pool_row& pool, std::uint64_t key) {
+    const std::uint16_t timeout_s = std::min(pool.persistence_s, lb::kLongestPersistence_s);
+    const auto* entry = worker.persistence->find(key, worker.now_s, timeout_s);
+    if (!entry || entry->backend >= worker.state->backends().size())
+        return WEIR_NO_ROW;
+    const weir_backend_row& backend = worker.state->backends()[entry->backend];
+    // Draining ends persistence: a backend that is to run empty would not.
+    if (backend.state != WEIR_BACKEND_UP || backend.weight == 0 ||
+        backend.pool != worker.state->vips()[burst.vip[i]].pool ||
+        !lb::PersistenceTable::is_of(*entry, backend.identity))
+        return WEIR_NO_ROW;
+    if (backend.max_connections != 0 &&
+        !lb::has_room(backend, connections_of(worker, burst, i, entry->backend)))
+        return WEIR_NO_ROW;
+    return entry->backend;
+}
+
+lb::Choice scheduled(Worker& worker, const Burst& burst, std::uint32_t i, std::uint32_t pool_row,
+                     const weir_address& client) {
+    const lb::ForwardingState& state = *worker.state;
+    const weir_pool_row& pool = state.pools()[pool_row];
+    const std::uint64_t hash = weir_slot_hash(&pool, &state.hash_key(), &client, burst.hash[i]);
+    // A connection that we do not know but that its backend knows is no new one: it is found again
+    // by hash, whether or not the backend has room.
+    if (!opens(burst.packet[i]))
+        return {state.select(pool, hash), false};
+    const lb::PoolTable table{pool, pool.slot_count ? state.slots(pool) : decltype(table.slots){},
+                              state.members_of(pool), state.backends()};
+    return worker.scheduler.choose(
+        table, pool_row, hash, worker.now_ms,
+        [&](std::uint32_t backend) { return connections_of(worker, burst, i, backend); });
+}
+
+lb::Choice choose(Worker& worker, const Burst& burst, std::uint32_t i, std::uint32_t pool_row) {
+    const weir_pool_row& pool = worker.state->pools()[pool_row];
+    const weir_address client = weir_packet_source(&burst.packet[i]);
+    if (pool.persistence_s == 0)
+        return scheduled(worker, burst, i, pool_row, client);
+    const std::uint64_t key = weir_persistence_key(&worker.state->hash_key(), &client, &pool);
+    lb::Choice choice{remembered(worker, burst, i, pool, key), false};
+    if (choice.backend == WEIR_NO_ROW)
+        choice = scheduled(worker, burst, i, pool_row, client);
+    if (choice.backend != WEIR_NO_ROW)
+        worker.persistence->remember(
+            key, choice.backend, worker.state->backends()[choice.backend].identity, worker.now_s);
+    return choice;
+}
+
+} // namespace
 
 void select_backend(Worker& worker, Burst& burst) {
     for (std::uint32_t i = 0; i < burst.count; i++) {
@@ -14,9 +98,18 @@ void select_backend(Worker& worker, Burst& burst) {
             drop(worker, burst, i, verdict);
             continue;
         }
-        burst.backend[i] = worker.state->select(worker.state->pools()[vip.pool], burst.hash[i]);
-        if (burst.backend[i] == WEIR_NO_ROW)
-            drop(worker, burst, i, WEIR_DROP_NO_BACKEND);
+        const weir_pool_row& pool = worker.state->pools()[vip.pool];
+        if (!by_hash(pool) && !opens(burst.packet[i])) { // never to one picked anew
+            drop(worker, burst, i, WEIR_DROP_NO_CONNECTION);
+            continue;
+        }
+        const lb::Choice choice = by_hash_alone(pool)
+                                      ? lb::Choice{worker.state->select(pool, burst.hash[i]), false}
+                                      : choose(worker, burst, i, vip.pool);
+        burst.backend[i] = choice.backend;
+        if (choice.backend == WEIR_NO_ROW)
+            drop(worker, burst, i,
+                 choice.at_limit ? WEIR_DROP_BACKEND_LIMIT : WEIR_DROP_NO_BACKEND);
     }
 }
 

@@ -19,6 +19,10 @@ constexpr std::uint64_t kSweepTime_ns = 20'000'000'000;
 // Entries visited after one poll at the most: two per hot-row cache line, so 32 lines.
 constexpr std::uint64_t kExpireBudget = 64;
 
+// The persistence table is visited once in 32 s, a few cache lines a poll.
+constexpr std::uint32_t kSweepEverySecond = lb::PersistenceTable::kEntries / 32;
+constexpr std::uint32_t kSweepBudget = 64;
+
 constexpr std::uint32_t kIdlePollsBeforeSleep = 64;
 constexpr std::uint32_t kLongestSleep_ns = 50'000;
 
@@ -107,6 +111,7 @@ bool poll(Worker& worker, Burst& burst, std::uint64_t now_ns) {
     worker.fragments.expire(worker.now_ms);
     bool brought_packets = take_all_in(worker, burst);
     worker.expire(now_ns);
+    worker.sweep_persistence();
     worker.count(now_ns, brought_packets);
     return brought_packets;
 }
@@ -127,7 +132,9 @@ int run_worker(WorkerContext& context) {
 }
 
 Worker::Worker(WorkerContext& given, std::uint64_t now_ns)
-    : context(given), table(*given.table), last_hops(*given.last_hops), expired_at_ns_(now_ns) {}
+    : context(given), table(*given.table), last_hops(*given.last_hops),
+      scheduler(given.id, given.workers, given.secret),
+      persistence(std::make_unique<lb::PersistenceTable>()), expired_at_ns_(now_ns) {}
 
 void Worker::follow_generation() {
     const lb::ForwardingState* newest = context.state->load(std::memory_order_acquire);
@@ -187,6 +194,18 @@ void Worker::expire(std::uint64_t now_ns) {
                                  vips[row.vip].timeouts);
         },
         [&](lb::EntryIndex, const lb::HotRow& row, const lb::ColdRow&) { forget(row); });
+}
+
+void Worker::sweep_persistence() {
+    if (swept_at_s_ != now_s) {
+        swept_at_s_ = now_s;
+        sweep_due_ = std::min(sweep_due_ + kSweepEverySecond, lb::PersistenceTable::kEntries);
+    }
+    std::uint32_t budget = std::min(sweep_due_, kSweepBudget);
+    if (budget == 0)
+        return;
+    sweep_due_ -= budget;
+    persistence->sweep(now_s, budget);
 }
 
 void Worker::count(std::uint64_t now_ns, bool brought_packets) {

@@ -9,9 +9,12 @@
 #include "dataplane/lb/connection_lifetime.hpp"
 #include "dataplane/lb/fragment_table.hpp"
 #include "dataplane/lb/last_hops.hpp"
+#include "dataplane/lb/persistence_table.hpp"
+#include "dataplane/lb/scheduler.hpp"
 #include "dataplane/lb/snat_ports.hpp"
 
 #include <array>
+#include <memory>
 
 namespace weir::dpdk {
 
@@ -26,6 +29,8 @@ public:
     std::uint64_t now_ms = 0; // monotonic
     std::uint16_t now_s = 0;  // monotonic seconds modulo 65536
     lb::FragmentTable fragments;
+    lb::Scheduler scheduler;
+    std::unique_ptr<lb::PersistenceTable> persistence; // taken before the loop starts
 
     // SNAT ports of this worker, by family. Follows the generation's SNAT rows.
     lb::SnatPorts snat_v4;
@@ -51,6 +56,8 @@ public:
     void follow_generation();
     // Removes idle connections, a bounded number a call.
     void expire(std::uint64_t now_ns);
+    // Forgets clients that nothing can remember any more, a bounded number a call.
+    void sweep_persistence();
     // Keeps the per-VIP and per-backend numbers and the last hops true when a row goes.
     void forget(const lb::HotRow& row);
     // Publishes the tally.
@@ -63,6 +70,8 @@ private:
     std::uint32_t snat_row_count_ = 0;
     std::uint64_t expire_due_ = 0; // entry-nanoseconds not yet swept
     std::uint64_t expired_at_ns_;
+    std::uint16_t swept_at_s_ = 0; // of persistence
+    std::uint32_t sweep_due_ = 0;  // entries
 };
 
 // Runs the stages on a burst that receive has filled.

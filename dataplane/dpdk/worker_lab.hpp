@@ -54,6 +54,7 @@ struct Plan {
     bool v6 = false;
     std::uint8_t protocol = 6;
     std::uint16_t backend_port = 8080;
+    std::vector<std::uint16_t> slots = {0, 1, 0, 1, 0, 1, 0, 1, 0, 1, 0, 1, 0}; // of the pool
 
     std::string vip() const { return v6 ? "2001:db8:f::10" : "203.0.113.10"; }
     std::string backend(std::uint32_t i) const {
@@ -75,8 +76,7 @@ struct State {
 
     State(const Plan& plan, std::uint64_t generation, std::array<weir_backend_state, 2> states,
           const Change& change) {
-        for (std::uint32_t i = 0; i < 13; i++)
-            slots.push_back(static_cast<std::uint16_t>(i % 2));
+        slots = plan.slots;
         segment = lb::inspect_segment(lb::segment_id(slots), slots);
         lb::StateTables tables;
         tables.generation = generation;
@@ -98,7 +98,10 @@ struct State {
                                   ? WEIR_BACKEND_DOWN_RESELECT
                                   : WEIR_BACKEND_DOWN_RESET;
         tables.vips = {vip};
-        tables.pools = {{0, 13, 0, 2, 1, {}}};
+        tables.pools.resize(1);
+        tables.pools[0].slot_count = static_cast<std::uint32_t>(slots.size());
+        tables.pools[0].member_count = 2;
+        tables.pools[0].identity = 1;
         tables.members = {0, 1};
         for (std::uint32_t i = 0; i < 2; i++) {
             weir_backend_row backend{};
@@ -107,6 +110,8 @@ struct State {
             backend.state = static_cast<std::uint8_t>(states[i]);
             backend.family = family;
             backend.next_hop = i;
+            backend.weight = 1;
+            backend.identity = 1000 + i;
             tables.backends.push_back(backend);
             weir_next_hop_row hop{};
             std::memcpy(hop.destination_mac, backend_mac(i).data(), 6);
@@ -231,6 +236,8 @@ public:
         current_.store(&*states_.back()->state);
     }
 
+    // The slots of the generations from now on.
+    void set_slots(std::vector<std::uint16_t> slots) { plan_.slots = std::move(slots); }
     void change(const Change& change) { publish({WEIR_BACKEND_UP, WEIR_BACKEND_UP}, change); }
     // The workers' clock stands still between calls.
     void pass(std::chrono::nanoseconds time) {

@@ -160,7 +160,8 @@ struct weir_pool_row {
 WEIR_STATIC_ASSERT(sizeof(struct weir_pool_row) == 32, "pool row layout");
 
 enum weir_pool_flag {
-    WEIR_POOL_HAS_LIMITS = 0x1, /* some backend has max_connections */
+    WEIR_POOL_HAS_LIMITS = 0x1,      /* some backend has max_connections */
+    WEIR_POOL_IGNORES_WEIGHTS = 0x2, /* lc: connections compare as they are, not by weight */
 };
 
 enum weir_backend_state {

@@ -111,8 +111,11 @@ bool check_backends(std::span<const weir_backend_row> backends, std::size_t next
     return true;
 }
 
-bool check_index(std::uint8_t kind, std::uint32_t index, std::size_t vips, std::size_t snat) {
+bool check_index(std::uint8_t kind, std::uint32_t index, std::size_t vips, std::size_t snat,
+                 std::size_t backends) {
     switch (kind) {
+    case WEIR_MATCH_BACKEND:
+        return index < backends;
     case WEIR_MATCH_VIP:
         return index < vips;
     case WEIR_MATCH_SNAT:
@@ -199,6 +202,8 @@ std::optional<ForwardingState> ForwardingState::open(std::span<const std::byte> 
     }
     if (!state.check_tables(problem))
         return std::nullopt;
+    state.has_persistence_ = std::any_of(state.pools_.begin(), state.pools_.end(),
+                                         [](const auto& pool) { return pool.persistence_s != 0; });
     return state;
 }
 
@@ -233,7 +238,8 @@ bool ForwardingState::check_tables(std::string& problem) const {
         if (snat_[i].first_port == 0 || snat_[i].first_port > snat_[i].last_port)
             return fail(problem, "snat", i, "has an empty port range");
     for (std::size_t i = 0; i < ranges_.size(); i++)
-        if (!check_index(ranges_[i].kind, ranges_[i].index, vips_.size(), snat_.size()) ||
+        if (!check_index(ranges_[i].kind, ranges_[i].index, vips_.size(), snat_.size(),
+                         backends_.size()) ||
             !served(ranges_[i].kind, ranges_[i].index, vips_))
             return fail(problem, "range", i, "names a row that is not there");
     for (std::size_t i = 0; i < match_rows_.size(); i++) {
@@ -241,7 +247,7 @@ bool ForwardingState::check_tables(std::string& problem) const {
         bool ranged = row.kind == WEIR_MATCH_RANGES;
         std::uint8_t kind = ranged ? row.default_kind : row.kind;
         if (kind == WEIR_MATCH_RANGES ||
-            !check_index(kind, row.index, vips_.size(), snat_.size()) ||
+            !check_index(kind, row.index, vips_.size(), snat_.size(), backends_.size()) ||
             !served(kind, row.index, vips_))
             return fail(problem, "match", i, "names a row that is not there");
         if (ranged && (std::uint32_t{row.range_first} + row.range_count > ranges_.size() ||
@@ -251,10 +257,10 @@ bool ForwardingState::check_tables(std::string& problem) const {
     return true;
 }
 
-std::uint32_t ForwardingState::select(const weir_pool_row& pool, std::uint64_t flow_hash) const {
+std::uint32_t ForwardingState::select(const weir_pool_row& pool, std::uint64_t slot_hash) const {
     if (pool.slot_count == 0)
         return WEIR_NO_ROW;
-    std::uint16_t member = slots_[pool.segment][weir_maglev_slot(flow_hash, pool.slot_count)];
+    std::uint16_t member = slots_[pool.segment][weir_maglev_slot(slot_hash, pool.slot_count)];
     return member == WEIR_NO_MEMBER ? WEIR_NO_ROW : members_[pool.member_first + member];
 }
 

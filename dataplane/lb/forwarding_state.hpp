@@ -100,8 +100,26 @@ public:
         return slots_[pool.segment];
     }
 
-    // The backend row a flow hash selects in a pool, or WEIR_NO_ROW when the pool has none.
-    std::uint32_t select(const weir_pool_row& pool, std::uint64_t flow_hash) const;
+    std::span<const std::uint32_t> members_of(const weir_pool_row& pool) const {
+        return members_.subspan(pool.member_first, pool.member_count);
+    }
+
+    // The backend row that a hash selects in a pool, or WEIR_NO_ROW when the pool has none. For
+    // maglev and source-hash; which hash: weir_slot_hash().
+    std::uint32_t select(const weir_pool_row& pool, std::uint64_t slot_hash) const;
+
+    // The pool whose persistence decides who owns a packet of this VIP, or of a reply of this
+    // backend; null when no pool of the generation has any.
+    const weir_pool_row* persistence_of_vip(std::uint32_t vip) const {
+        if (!has_persistence_ || vips_[vip].pool >= pools_.size()) // a VIP no longer served
+            return nullptr;
+        return &pools_[vips_[vip].pool];
+    }
+    const weir_pool_row* persistence_of_backend(std::uint32_t backend) const {
+        if (!has_persistence_ || backends_[backend].pool == WEIR_NO_ROW)
+            return nullptr;
+        return &pools_[backends_[backend].pool];
+    }
 
 private:
     ForwardingState() = default;
@@ -121,6 +139,7 @@ private:
     std::span<const SegmentRow> segment_rows_;
     std::vector<std::span<const std::uint16_t>> slots_;
     std::vector<std::uint32_t> member_bounds_;
+    bool has_persistence_ = false;
 };
 
 } // namespace weir::lb

@@ -30,6 +30,22 @@ TEST(ForwardingState, PoolWithoutTableHasNoBackend) {
     EXPECT_EQ(state->select(state->pools()[0], 123), WEIR_NO_ROW);
 }
 
+TEST(ForwardingState, PersistenceIsAskedOfPoolsOnlyWhereSomePoolHasIt) {
+    for (std::uint16_t persistence_s : {0, 60}) {
+        Sample sample;
+        sample.tables.pools[0].persistence_s = persistence_s;
+        sample.tables.backends[1].pool = WEIR_NO_ROW;
+        Root root(build_root(sample.tables));
+        auto state =
+            ForwardingState::open(root.span(), std::span(&sample.segment, 1), sample.problem);
+        ASSERT_TRUE(state) << sample.problem;
+        const weir_pool_row* pool = persistence_s == 0 ? nullptr : &state->pools()[0];
+        EXPECT_EQ(state->persistence_of_vip(0), pool);
+        EXPECT_EQ(state->persistence_of_backend(0), pool);
+        EXPECT_EQ(state->persistence_of_backend(1), nullptr) << "its pool is gone";
+    }
+}
+
 TEST(ForwardingState, EachDanglingReferenceIsRefusedByName) {
     struct Case {
         const char* says;
@@ -48,6 +64,11 @@ TEST(ForwardingState, EachDanglingReferenceIsRefusedByName) {
         {"next_hop row 0", [](Sample& s) { s.tables.next_hops[0].interface = 1; }},
         {"snat row 0", [](Sample& s) { s.tables.snat[0].first_port = 60000; }},
         {"range row 0", [](Sample& s) { s.tables.match.ranges[0].index = 1; }},
+        {"range row 0",
+         [](Sample& s) {
+             s.tables.match.ranges[0].kind = WEIR_MATCH_BACKEND;
+             s.tables.match.ranges[0].index = 2;
+         }},
         {"names a row that is not there", [](Sample& s) { s.tables.vips.clear(); }},
         {"segment row 0", [](Sample& s) { s.tables.segments[0].id++; }},
         {"generation 0", [](Sample& s) { s.tables.generation = 0; }},
