@@ -35,7 +35,8 @@ inline void put32(Bytes& to, uint32_t value) {
     put16(to, value);
 }
 
-inline void put(Bytes& to, std::span<const uint8_t> bytes) {
+// Not inlined: GCC 12 warns of overflows in the vector's growth where there are none.
+[[gnu::noinline]] inline void put(Bytes& to, std::span<const uint8_t> bytes) {
     to.insert(to.end(), bytes.begin(), bytes.end());
 }
 
