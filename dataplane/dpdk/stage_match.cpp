@@ -50,9 +50,23 @@ void match(Worker& worker, Burst& burst) {
 
 namespace {
 
-std::uint32_t owner_of(const lb::ForwardingState& state, const Burst& burst, std::uint32_t i,
-                       std::uint32_t workers) {
+// Whether whom a controlled NIC gives the packet to is its owner. Not in `nat`: what both
+// directions share, the client's endpoint, is in different places of the hash's input, so that no
+// spread by both endpoints brings replies to the owner. Not with persistence: other flows of the
+// client count.
+bool follows_spread(const lb::ForwardingState& state, const weir_match& match) {
+    if (match.kind == WEIR_MATCH_SNAT)
+        return true;
+    return match.kind == WEIR_MATCH_VIP && state.vips()[match.index].forward != WEIR_FORWARD_NAT &&
+           !weir_pool_persists(state.persistence_of_vip(match.index));
+}
+
+std::uint32_t owner_of(const Worker& worker, const Burst& burst, std::uint32_t i) {
+    const lb::ForwardingState& state = *worker.state;
+    const std::uint32_t workers = worker.context.workers;
     const weir_packet& packet = burst.packet[i];
+    if (worker.spread && follows_spread(state, burst.match[i]))
+        return worker.spread->worker_of(packet.flow);
     switch (burst.match[i].kind) {
     case WEIR_MATCH_VIP:
         return weir_owner_of_vip_packet(&packet, &state.vips()[burst.match[i].index],
@@ -79,7 +93,7 @@ void hand_over(Worker& worker, Burst& burst) {
         if (burst.origin == Origin::peer &&
             !(fragment && note_of(burst.mbuf[i]).why == HandOver::to_datagram))
             continue;
-        std::uint32_t owner = owner_of(*worker.state, burst, i, worker.context.workers);
+        std::uint32_t owner = owner_of(worker, burst, i);
         if (owner == worker.context.id)
             continue;
         const weir_packet& packet = burst.packet[i];

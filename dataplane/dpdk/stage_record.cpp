@@ -43,7 +43,9 @@ bool take_snat_port(Worker& worker, Burst& burst, std::uint32_t i, const weir_ba
     const weir_packet& packet = burst.packet[i];
     weir_translation& translation = burst.translation[i];
     lb::SnatPorts& ports = backend.family == 4 ? worker.snat_v4 : worker.snat_v6;
-    auto port = ports.allocate(burst.backend[i], [&](lb::SnatPort candidate) {
+    std::uint32_t reply_part =
+        worker.spread ? worker.spread->source_part(backend.address, backend_port) : 0;
+    auto port = ports.allocate(burst.backend[i], reply_part, [&](lb::SnatPort candidate) {
         wanted.snat_address = candidate.address;
         wanted.snat_port = weir_swap16(candidate.port);
         translation.source = worker.state->snat()[candidate.address].address;

@@ -142,8 +142,11 @@ void Worker::follow_generation() {
     if (newest == state)
         return;
     state = newest;
-    if (state)
-        take_snat_rows();
+    if (!state)
+        return;
+    if (context.spread)
+        spread = context.spread->load(std::memory_order_relaxed);
+    take_snat_rows();
 }
 
 void Worker::take_snat_rows() {
@@ -154,15 +157,22 @@ void Worker::take_snat_rows() {
     snat_row_count_ = static_cast<std::uint32_t>(rows.size());
     std::copy(rows.begin(), rows.end(), snat_rows_.begin());
     std::array<lb::SnatRange, WEIR_MAX_SNAT_ADDRESSES> ranges{};
+    std::array<weir_address, WEIR_MAX_SNAT_ADDRESSES> addresses{};
     for (std::uint8_t family : {4, 6}) {
         std::size_t count = 0;
         for (std::uint32_t i = 0; i < snat_row_count_; i++)
-            if (rows[i].family == family)
+            if (rows[i].family == family) {
+                addresses[count] = rows[i].address;
                 ranges[count++] = {static_cast<std::uint8_t>(i), rows[i].first_port,
                                    rows[i].last_port};
+            }
         lb::SnatPorts& ports = family == 4 ? snat_v4 : snat_v6;
-        ports.configure(std::span(ranges).first(count), context.id, context.workers,
-                        context.secret + family);
+        const auto of_family = std::span(ranges).first(count);
+        if (spread)
+            ports.configure(of_family, std::span(addresses).first(count), context.id, *spread,
+                            context.secret + family);
+        else
+            ports.configure(of_family, context.id, context.workers, context.secret + family);
     }
 }
 

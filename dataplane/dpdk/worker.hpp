@@ -24,6 +24,7 @@ public:
 
     WorkerContext& context;
     const lb::ForwardingState* state = nullptr; // of this poll; null before the first generation
+    const lb::Spread* spread = nullptr;         // null: uncontrolled
     lb::ConnectionTable& table;
     lb::LastHops& last_hops;
     std::uint64_t now_ms = 0; // monotonic

@@ -12,6 +12,7 @@
 #include "dataplane/lb/counters.hpp"
 #include "dataplane/lb/forwarding_state.hpp"
 #include "dataplane/lb/last_hops.hpp"
+#include "dataplane/lb/spread.hpp"
 
 #include <array>
 #include <atomic>
@@ -32,7 +33,7 @@ struct WorkerPort {
     std::uint16_t queue = 0;        // a queue pair that only this worker uses
     std::uint8_t interface_row = 0; // of ForwardingState and of the port counters
     bool bypassed = false;          // the kernel sees it only through a TAP: punt to the rings
-    bool spread_controlled = false; // RSS puts a connection's packets on the worker that owns it
+    bool spread_controlled = false; // RSS puts a flow's packets on the worker that owns it
 };
 
 struct WorkerContext {
@@ -56,6 +57,10 @@ struct WorkerContext {
     lb::ConnectionTable* table = nullptr; // formatted or adopted; only this worker touches it
     lb::LastHops* last_hops = nullptr;    // zeroed or adopted; lies behind the table in its memory
     std::uint64_t secret = 0;             // random, differs between workers: for SNAT ports
+
+    // How the devices spread packets over the workers, where we control it; null pointers where we
+    // do not. Set before the first generation is published and not changed after.
+    const std::atomic<const lb::Spread*>* spread = nullptr;
 
     lb::CountersView* counters = nullptr; // this worker writes block `id`
     std::uint32_t block = 0;

@@ -186,14 +186,16 @@ struct Sent {
     Bytes bytes;
 };
 
-// One or two workers on one ring port with a queue pair each; run() takes turns until all is quiet.
+// Up to eight workers on one ring port with a queue pair each; run() takes turns until all is
+// quiet. With `spread` the workers take it that packets come to the queues it names.
 class Lab {
 public:
-    explicit Lab(const Plan& plan, std::uint32_t workers = 1, bool bypassed = false)
-        : plan_(plan), pool_(start_eal()), workers_(workers) {
+    explicit Lab(const Plan& plan, std::uint32_t workers = 1, bool bypassed = false,
+                 const lb::Spread* spread = nullptr)
+        : plan_(plan), pool_(start_eal()), workers_(workers), spread_(spread) {
         in_use_before_ = rte_mempool_in_use_count(pool_);
-        rte_ring* rx[2];
-        rte_ring* tx[2];
+        rte_ring* rx[8];
+        rte_ring* tx[8];
         for (std::uint32_t i = 0; i < workers; i++) {
             rx_.push_back(rx[i] = new_ring("rx"));
             tx_.push_back(tx[i] = new_ring("tx"));
@@ -342,6 +344,7 @@ private:
             context.last_hops =
                 reinterpret_cast<lb::LastHops*>(zeroed(sizeof(lb::LastHops)).data());
             context.secret = 99 + i;
+            context.spread = &spread_;
             context.counters = &*counters_;
             context.inbox = inbox_[i];
             for (std::uint32_t peer = 0; peer < workers_; peer++)
@@ -377,6 +380,7 @@ private:
     Plan plan_;
     rte_mempool* pool_;
     std::uint32_t workers_;
+    std::atomic<const lb::Spread*> spread_;
     unsigned in_use_before_ = 0;
     std::vector<rte_ring*> rx_, tx_, inbox_;
     rte_ring* punt_control_;

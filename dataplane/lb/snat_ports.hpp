@@ -11,9 +11,17 @@
 // outside; they are uniformly used; no proposal is repeated within a walk; and a port that was
 // just released is the last to come up again towards its backend.
 //
+// Which pairs are a worker's: where NICs spread by a Spread, those to which a reply reaches it,
+// which depends on the backend; elsewhere what weir_snat_port_owner() deals out.
+//   With a Spread of 2^b entries, every aligned block of 2^b ports has one port for each entry, so
+//   a walk goes over places: {address, block, entry of this worker's}. Of a block that a range has
+//   only a part of, some places hold no port of the range and are passed over.
+//
 // Exhausted means: kSnatTries proposals in a row (all of them, when the worker owns no more) are in
 // use towards this backend. With a share u of the ports in use by long-lived connections that
-// happens with probability u^kSnatTries; the next attempt goes on with the next proposals.
+// happens with probability u^kSnatTries; the next attempt goes on with the next proposals. Places
+// passed over do not count as proposals, but an attempt looks at no more than kSnatPlaces: only
+// ranges that are far smaller than the table of the Spread feel that.
 #pragma once
 
 #include <array>
@@ -24,10 +32,12 @@
 
 #include "dataplane/forwarding/limits.h"
 #include "dataplane/forwarding/select.h"
+#include "dataplane/lb/spread.hpp"
 
 namespace weir::lb {
 
 inline constexpr std::uint32_t kSnatTries = 32;
+inline constexpr std::uint32_t kSnatPlaces = 1024;
 inline constexpr std::uint32_t kSnatCursors = 1024; // groups of backends, power of two
 
 struct SnatRange {
@@ -52,38 +62,71 @@ public:
     void configure(std::span<const SnatRange> ranges, std::uint32_t worker, std::uint32_t workers,
                    std::uint64_t secret);
 
-    std::uint32_t owned() const { return owned_; } // {address, port} pairs
+    // Ports of all ranges whose replies `spread` brings to this worker. `addresses`: of the SNAT
+    // rows, by the ranges' order. The spread outlives this object's use.
+    void configure(std::span<const SnatRange> ranges, std::span<const weir_address> addresses,
+                   std::uint32_t worker, const Spread& spread, std::uint64_t secret);
 
-    // The first proposal for which `is_free(SnatPort)` holds, or nothing: exhausted.
+    // Of a walk. Without a spread each place is a pair of the worker's.
+    std::uint32_t places() const { return places_; }
+
+    // The first proposal for which `is_free(SnatPort)` holds, or nothing: exhausted. `reply_part`:
+    // the spread's source_part() of the backend's address and port; without a spread anything.
     template <class IsFree>
-    std::optional<SnatPort> allocate(std::uint32_t backend, IsFree is_free) {
-        const std::uint32_t tries = owned_ < kSnatTries ? owned_ : kSnatTries;
-        for (std::uint32_t attempt = 0; attempt < tries; ++attempt) {
-            const SnatPort port = next(backend);
-            if (is_free(port))
+    std::optional<SnatPort> allocate(std::uint32_t backend, std::uint32_t reply_part,
+                                     IsFree is_free) {
+        const std::uint32_t looks = places_ < kSnatPlaces ? places_ : kSnatPlaces;
+        std::uint32_t tries = 0;
+        for (std::uint32_t look = 0; look < looks && tries < kSnatTries; ++look) {
+            const std::optional<SnatPort> port = next(backend, reply_part);
+            if (!port)
+                continue;
+            ++tries;
+            if (is_free(*port))
                 return port;
         }
         return std::nullopt;
     }
 
-    // The next proposal, whatever became of the last. REQUIRES: owned() > 0.
-    SnatPort next(std::uint32_t backend);
+    // What the walk's next place holds, whatever became of the last. REQUIRES: places() > 0.
+    std::optional<SnatPort> next(std::uint32_t backend, std::uint32_t reply_part) {
+        const std::uint32_t place = next_place(backend);
+        if (spread_ == nullptr)
+            return pair_at(place);
+        return pair_by_spread(place, reply_part);
+    }
+
+    // What `next` is made of, for the benchmark.
+    std::uint32_t next_place(std::uint32_t backend);
+    SnatPort pair_at(std::uint32_t place) const; // without a spread
+    std::optional<SnatPort> pair_by_spread(std::uint32_t place, std::uint32_t reply_part) const;
 
 private:
+    // place * reciprocal is exact for places below 2^24 (256 addresses) and 2^11 entries, rounded
+    // up (Granlund and Montgomery, "Division by Invariant Integers using Multiplication", 1994).
+    static constexpr unsigned kReciprocalShift = 36;
+
     struct Owned {
         SnatRange range;
-        std::uint16_t first_port; // the worker's first
-        std::uint32_t before;     // pairs in the ranges before this one
+        std::uint32_t first_port; // the worker's first; of the first block, with a spread
+        std::uint32_t before;     // places, or blocks with a spread, in the ranges before this one
+        std::uint32_t part;       // with a spread: what the address adds to a reply's hash
     };
 
+    void start_walks(std::uint64_t secret);
     std::uint32_t permuted(std::uint32_t index, std::uint64_t key) const;
-    SnatPort pair_at(std::uint32_t index) const;
+    const Owned& range_with(std::uint32_t index) const;
 
     std::array<Owned, WEIR_MAX_SNAT_ADDRESSES> ranges_{};
     std::uint32_t range_count_ = 0;
-    std::uint32_t owned_ = 0;
+    std::uint32_t places_ = 0;
+    std::uint32_t worker_ = 0;
     std::uint32_t workers_ = 1;
-    std::uint32_t columns_ = 1; // the permutation works on a grid of columns x rows >= owned
+    const Spread* spread_ = nullptr;
+    std::uint32_t own_entries_ = 0; // of the spread
+    std::uint64_t per_entry_ = 0;   // their reciprocal, in 2^-kReciprocalShift
+    bool v6_ = false;
+    std::uint32_t columns_ = 1; // the permutation works on a grid of columns x rows >= places
     std::uint32_t rows_ = 1;
     std::uint64_t secret_ = 0;
     std::array<std::uint32_t, kSnatCursors> cursor_{};

@@ -38,8 +38,8 @@ TEST(SnatPorts, AWalkMeetsEveryOwnedPairOnce) {
         std::set<Pair> seen;
         for (std::uint32_t worker = 0; worker < workers; ++worker) {
             const auto ports = ports_of(ranges, worker, workers, random());
-            for (std::uint32_t i = 0; i < ports->owned(); ++i) {
-                const SnatPort port = ports->next(7);
+            for (std::uint32_t i = 0; i < ports->places(); ++i) {
+                const SnatPort port = *ports->next(7, 0);
                 const SnatRange& range = ranges.at(port.address);
                 ASSERT_GE(port.port, range.first_port);
                 ASSERT_LE(port.port, range.last_port);
@@ -55,25 +55,25 @@ TEST(SnatPorts, AWalkMeetsEveryOwnedPairOnce) {
 
 TEST(SnatPorts, TheWholeRangeOfPortsCanBeConfigured) {
     const auto ports = ports_of({{255, 1, 65535}}, 0, 1);
-    EXPECT_EQ(ports->owned(), 65535u);
+    EXPECT_EQ(ports->places(), 65535u);
     std::set<int> seen;
     for (std::uint32_t i = 0; i < 65535; ++i)
-        seen.insert(ports->next(1).port);
+        seen.insert(ports->next(1, 0)->port);
     EXPECT_EQ(seen.size(), 65535u);
 }
 
 TEST(SnatPorts, AWorkerWithoutPortsIsExhaustedAtOnce) {
     const auto ports = ports_of({{0, 50000, 50001}}, 2, 3);
-    EXPECT_EQ(ports->owned(), 0u);
-    EXPECT_FALSE(ports->allocate(1, [](SnatPort) { return true; }));
-    EXPECT_FALSE(SnatPorts().allocate(1, [](SnatPort) { return true; }));
+    EXPECT_EQ(ports->places(), 0u);
+    EXPECT_FALSE(ports->allocate(1, 0, [](SnatPort) { return true; }));
+    EXPECT_FALSE(SnatPorts().allocate(1, 0, [](SnatPort) { return true; }));
 }
 
 TEST(SnatPorts, TriesAreBoundedAndGoOnWhereTheLastEnded) {
     const auto ports = ports_of({{0, 40000, 59999}});
     std::set<int> proposed;
     for (int round = 0; round < 10; ++round)
-        EXPECT_FALSE(ports->allocate(3, [&](SnatPort port) {
+        EXPECT_FALSE(ports->allocate(3, 0, [&](SnatPort port) {
             EXPECT_TRUE(proposed.insert(port.port).second);
             return false;
         }));
@@ -84,15 +84,15 @@ TEST(SnatPorts, ASmallRangeIsExhaustedExactlyWhenEveryPortIsInUse) {
     const auto ports = ports_of({{0, 40000, 40000 + kSnatTries - 1}});
     std::set<int> used;
     for (std::uint32_t i = 0; i < kSnatTries; ++i) {
-        const auto port = ports->allocate(1, [&](SnatPort p) { return !used.contains(p.port); });
+        const auto port = ports->allocate(1, 0, [&](SnatPort p) { return !used.contains(p.port); });
         ASSERT_TRUE(port);
         used.insert(port->port);
     }
     const auto is_free = [&](SnatPort p) { return !used.contains(p.port); };
-    EXPECT_FALSE(ports->allocate(1, is_free));
-    EXPECT_TRUE(ports->allocate(2, [](SnatPort) { return true; })) << "other backends are not";
+    EXPECT_FALSE(ports->allocate(1, 0, is_free));
+    EXPECT_TRUE(ports->allocate(2, 0, [](SnatPort) { return true; })) << "other backends are not";
     used.erase(40007);
-    ASSERT_EQ(ports->allocate(1, is_free), (SnatPort{0, 40007}));
+    ASSERT_EQ(ports->allocate(1, 0, is_free), (SnatPort{0, 40007}));
 }
 
 // First proposals of many secrets: the position of a port in the walk is uniform (chi-square).
@@ -107,8 +107,8 @@ TEST(SnatPorts, ProposalsAreUniform) {
     for (int draw = 0; draw < kDraws; draw += 100) {
         ports->configure({&range, 1}, 0, 1, random());
         for (std::uint32_t backend = 0; backend < 100; ++backend) {
-            const int first = ports->next(backend).port - 40000;
-            const int second = ports->next(backend).port - 40000;
+            const int first = ports->next(backend, 0)->port - 40000;
+            const int second = ports->next(backend, 0)->port - 40000;
             ++count[static_cast<std::size_t>(first)];
             ++step[static_cast<std::size_t>((second - first + kPorts) % kPorts)];
         }
@@ -130,10 +130,10 @@ TEST(SnatPorts, ProposalsAreUniform) {
 TEST(SnatPorts, AReleasedPortIsTheLastToComeBack) {
     const auto ports = ports_of({{0, 40000, 40999}});
     const auto any = [](SnatPort) { return true; };
-    const auto released = ports->allocate(9, any);
+    const auto released = ports->allocate(9, 0, any);
     for (int i = 0; i < 999; ++i)
-        ASSERT_NE(ports->allocate(9, any), released);
-    EXPECT_EQ(ports->allocate(9, any), released);
+        ASSERT_NE(ports->allocate(9, 0, any), released);
+    EXPECT_EQ(ports->allocate(9, 0, any), released);
 }
 
 // Against a model of what is in use: random opening and closing towards several backends.
@@ -148,7 +148,7 @@ TEST(SnatPorts, NoTwoLiveConnectionsShareAReply) {
     for (int operation = 0; operation < 300'000; ++operation) {
         if (random() % 100 < 52 || order.empty()) {
             const auto backend = static_cast<std::uint32_t>(random() % 8);
-            const auto port = ports->allocate(backend, [&](SnatPort p) {
+            const auto port = ports->allocate(backend, 0, [&](SnatPort p) {
                 return !live.contains({backend, p.address, p.port});
             });
             if (!port) {
