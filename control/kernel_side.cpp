@@ -103,6 +103,8 @@ std::vector<std::string> KernelSide::sync(const config::Config& config, bool vip
         if (uses_full_nat(config))
             for (const net::IpAddress& address : snat_addresses(config))
                 add_vip_like(config, address, wanted);
+        for (const net::IpAddress& address : tunnel_addresses(config))
+            add_vip_like(config, address, wanted);
     } else if (auto present = read_addresses(*socket_)) {
         for (const PresentAddress& address : *present)
             if (address.protocol == kVipAddressProtocol)

@@ -23,6 +23,12 @@ const config::BackendConfig* at_address(const config::PoolConfig& pool,
     return found == pool.backends.end() ? nullptr : &*found;
 }
 
+std::pair<unsigned, unsigned> owning_prefixes(const config::PoolConfig& pool) {
+    return pool.persistence ? std::pair<unsigned, unsigned>(pool.persistence->prefix_v4,
+                                                            pool.persistence->prefix_v6)
+                            : std::pair<unsigned, unsigned>(0, 0);
+}
+
 void compare_pools(const config::PoolConfig& before, const config::PoolConfig& after,
                    std::vector<std::string>& changes) {
     const std::string pool = "pool " + after.name + ": ";
@@ -44,9 +50,14 @@ void compare_pools(const config::PoolConfig& before, const config::PoolConfig& a
     if (!(before.health == after.health))
         changes.push_back(pool + "health check changed");
     if (before.scheduler != after.scheduler || before.maglev_size != after.maglev_size ||
-        before.panic_threshold_percent != after.panic_threshold_percent ||
-        before.persistence != after.persistence)
+        before.panic_threshold_percent != after.panic_threshold_percent)
         changes.push_back(pool + "changed");
+    // The client network says which worker has its connections, see owner.h.
+    if (owning_prefixes(before) != owning_prefixes(after))
+        changes.push_back(pool + "persistence changed; with several workers its connections start "
+                                 "anew, as after a restart");
+    else if (before.persistence != after.persistence)
+        changes.push_back(pool + "persistence timeout changed");
 }
 
 // The pool's index depends on the order of the file; its name does not.

@@ -70,6 +70,9 @@ TEST_F(ReloadTest, NamesWhatChangesInAPool) {
         changes(with("weight = 10, name = \"b\"", "weight = 10, name = \"b\", backup = true")),
         std::vector<std::string>{"pool web: backend b: changed"});
     EXPECT_EQ(changes(with("health =", "persistence.timeout = \"5m\"\nhealth =")),
+              std::vector<std::string>{"pool web: persistence changed; with several workers its "
+                                       "connections start anew, as after a restart"});
+    EXPECT_EQ(changes(with("health =", "scheduler = \"rr\"\nhealth =")),
               std::vector<std::string>{"pool web: changed"});
 }
 

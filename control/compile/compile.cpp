@@ -12,6 +12,31 @@
 namespace weir::control {
 namespace {
 
+bool hashes(config::Scheduler scheduler) {
+    return scheduler == config::Scheduler::kMaglev || scheduler == config::Scheduler::kSourceHash;
+}
+
+bool ignores_weights(config::Scheduler scheduler) {
+    return scheduler == config::Scheduler::kRoundRobin ||
+           scheduler == config::Scheduler::kLeastConnections;
+}
+
+std::uint8_t scheduler_row(config::Scheduler scheduler) {
+    switch (scheduler) {
+    case config::Scheduler::kSourceHash:
+        return WEIR_SCHEDULE_SOURCE_HASH;
+    case config::Scheduler::kRoundRobin:
+    case config::Scheduler::kWeightedRoundRobin:
+        return WEIR_SCHEDULE_ROUND_ROBIN;
+    case config::Scheduler::kLeastConnections:
+    case config::Scheduler::kWeightedLeastConnections:
+        return WEIR_SCHEDULE_LEAST;
+    case config::Scheduler::kMaglev:
+        break;
+    }
+    return WEIR_SCHEDULE_MAGLEV;
+}
+
 // One compilation under way. The steps build on each other in the order of run().
 class Compilation {
 public:
@@ -43,6 +68,7 @@ public:
             return match.error();
         out_.tables.match = std::move(*match);
 
+        fill_node();
         fill_interfaces();
         fill_pools();
         fill_vips();
@@ -64,6 +90,25 @@ public:
     }
 
 private:
+    void fill_node() {
+        weir_node_row& row = out_.tables.node;
+        const auto count = [](const net::IpPrefix& range) {
+            return 1U << ((range.address.is_v4() ? 32U : 128U) - range.length);
+        };
+        if (const auto range = config::tunnel_source(in_.config, true)) {
+            row.tunnel_source_v4 = to_weir(range->address);
+            row.tunnel_source_v4_count = count(*range);
+        }
+        if (const auto range = config::tunnel_source(in_.config, false)) {
+            row.tunnel_source_v6 = to_weir(range->address);
+            row.tunnel_source_v6_count = count(*range);
+        }
+        row.gue_port = weir_swap16(in_.config.tunnel.gue_port);
+        row.reset_grace_s = static_cast<std::uint16_t>(in_.config.engine.reset_grace.count());
+        row.answers_pps = in_.config.engine.answers_pps;
+        row.icmp_pps = in_.config.engine.icmp_pps;
+    }
+
     void fill_interfaces() {
         for (std::size_t i = 0; i < in_.config.interfaces.size(); i++) {
             const config::InterfaceConfig& interface = in_.config.interfaces[i];
@@ -118,12 +163,26 @@ private:
                 decide_members(settings, in_.health, in_.admin, was_member(pool), fails_open(pool));
             weir_pool_row row{};
             row.identity = name_identity(settings.name);
+            row.scheduler = scheduler_row(settings.scheduler);
+            if (settings.persistence) {
+                row.persistence_s =
+                    static_cast<std::uint16_t>(settings.persistence->timeout.count());
+                row.persistence_prefix_v4 = settings.persistence->prefix_v4;
+                row.persistence_prefix_v6 = settings.persistence->prefix_v6;
+            }
+            const bool limits =
+                std::any_of(settings.backends.begin(), settings.backends.end(),
+                            [](const auto& backend) { return backend.max_connections != 0; });
+            row.flags = limits ? WEIR_POOL_HAS_LIMITS : 0;
+            if (ignores_weights(settings.scheduler))
+                row.flags |= WEIR_POOL_IGNORES_WEIGHTS;
             fill_members(pool, decision, row);
             out_.tables.pools.push_back(row);
             for (std::size_t i = 0; i < settings.backends.size(); i++) {
                 weir_backend_row& backend = backends_.rows[backends_.ids[pool][i]];
                 backend.state = static_cast<std::uint8_t>(decision.backends[i].state);
                 backend.weight = decision.backends[i].weight;
+                backend.max_connections = settings.backends[i].max_connections;
                 backend.pool = pool;
             }
             out_.pools.push_back(std::move(decision));
@@ -143,8 +202,9 @@ private:
             if (!decision.backends[i].member)
                 continue;
             const MaglevIdentity identity = maglev_identity(settings.backends[i].address);
-            members.push_back(
-                {{identity.a, identity.b, decision.backends[i].weight}, backends_.ids[pool][i]});
+            members.push_back({{identity.a, identity.b,
+                                scheduling_weight(settings.scheduler, decision.backends[i].weight)},
+                               backends_.ids[pool][i]});
         }
         std::sort(members.begin(), members.end(), [](const Member& a, const Member& b) {
             return std::tie(a.maglev.identity_hash_a, a.maglev.identity_hash_b) <
@@ -153,14 +213,19 @@ private:
         row.member_first = static_cast<std::uint32_t>(out_.tables.members.size());
         row.member_count = static_cast<std::uint32_t>(members.size());
         std::vector<lb::MaglevBackend> maglev;
+        std::vector<std::uint32_t> weights;
         for (const Member& member : members) {
             out_.tables.members.push_back(member.id);
             maglev.push_back(member.maglev);
+            weights.push_back(member.maglev.weight);
         }
         if (members.empty())
             return;
-        row.slot_count = settings.maglev_size;
-        row.segment = segment_of(slot_tables_.table(maglev, settings.maglev_size));
+        const std::shared_ptr<const SlotTable> table =
+            hashes(settings.scheduler) ? slot_tables_.table(maglev, settings.maglev_size)
+                                       : slot_tables_.round(weights);
+        row.slot_count = static_cast<std::uint32_t>(table->slots.size());
+        row.segment = segment_of(table);
     }
 
     std::uint32_t segment_of(std::shared_ptr<const SlotTable> table) {
@@ -183,7 +248,7 @@ private:
             row.last_port = ports.is_all() ? 0 : weir_swap16(ports.last);
             row.flags = flags_of(vip);
             row.pool = pool_row_for(vip);
-            row.max_connections = 0;
+            row.max_connections = vip.max_connections;
             const auto seconds = [](std::chrono::seconds value) {
                 return static_cast<std::uint16_t>(value.count());
             };
@@ -196,13 +261,20 @@ private:
 
     std::uint8_t flags_of(const config::VipConfig& vip) const {
         unsigned flags = WEIR_VIP_SERVED;
-        const config::Scheduler scheduler = in_.config.pools[vip.pool].scheduler;
-        const bool hashed =
-            scheduler == config::Scheduler::kMaglev || scheduler == config::Scheduler::kSourceHash;
-        if (hashed && vip.forward != config::ForwardMode::kFullNat)
+        if (hashes(in_.config.pools[vip.pool].scheduler) &&
+            vip.forward != config::ForwardMode::kFullNat)
             flags |= WEIR_VIP_HASH_RECOVERS;
         if (vip.on_all_down != config::OnAllDown::kOpen)
             flags |= WEIR_VIP_DROP_ALL_DOWN;
+        if (vip.on_all_down == config::OnAllDown::kReject)
+            flags |= WEIR_VIP_REJECT_ALL_DOWN;
+        if (vip.on_limit == config::OnLimit::kReject)
+            flags |= WEIR_VIP_REJECT_AT_LIMIT;
+        if (vip.mss_clamp && vip.protocol == config::Protocol::kTcp &&
+            config::encapsulates(vip.forward))
+            flags |= WEIR_VIP_CLAMP_MSS;
+        if (vip.packet_too_big)
+            flags |= WEIR_VIP_ANSWER_TOO_BIG;
         return static_cast<std::uint8_t>(flags);
     }
 
@@ -213,8 +285,8 @@ private:
         if (!out_.pools[pool].panic || vip.on_all_down == config::OnAllDown::kOpen ||
             out_.tables.pools[pool].member_count == 0)
             return pool;
-        weir_pool_row row{};
-        row.identity = out_.tables.pools[pool].identity;
+        weir_pool_row row = out_.tables.pools[pool];
+        row.segment = row.slot_count = row.member_first = row.member_count = 0;
         out_.tables.pools.push_back(row);
         return static_cast<std::uint32_t>(out_.tables.pools.size() - 1);
     }
@@ -287,6 +359,10 @@ private:
 };
 
 } // namespace
+
+std::uint32_t scheduling_weight(config::Scheduler scheduler, std::uint16_t weight) {
+    return ignores_weights(scheduler) && weight > 0 ? 1 : weight;
+}
 
 History history_of(const lb::ForwardingState& state) {
     return {.generation = state.generation(),

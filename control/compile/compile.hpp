@@ -39,6 +39,9 @@ struct CompiledState {
     std::vector<PoolDecision> pools;                     // by index of the pool
 };
 
+// The weight that a scheduler goes by: rr and lc make no difference between those that have one.
+std::uint32_t scheduling_weight(config::Scheduler scheduler, std::uint16_t weight);
+
 // An error is a limit of the forwarding tables that the configuration exceeds.
 Expected<CompiledState> compile(const CompileInput& input, SlotTables& slot_tables);
 

@@ -29,6 +29,8 @@ public:
             for (config::BackendConfig& backend : pool.backends)
                 if (below(5) == 0)
                     backend.weight = static_cast<std::uint16_t>(below(100));
+            for (config::BackendConfig& backend : pool.backends)
+                backend.backup = below(5) == 0;
             std::shuffle(pool.backends.begin(), pool.backends.end(), random_);
             judge(pool);
         }
@@ -49,6 +51,9 @@ private:
         config::PoolConfig pool;
         pool.name = "pool" + std::to_string(index);
         pool.maglev_size = index % 2 == 0 ? 251 : 1021;
+        pool.scheduler = std::array{config::Scheduler::kMaglev, config::Scheduler::kSourceHash,
+                                    config::Scheduler::kWeightedRoundRobin,
+                                    config::Scheduler::kWeightedLeastConnections}[index];
         pool.panic_threshold_percent = static_cast<std::uint8_t>(below(60));
         world.config.pools.push_back(pool);
     }
@@ -72,7 +77,8 @@ private:
         vip.address = sample::ip("203.0.113." + std::to_string(number));
         vip.protocol = below(2) == 0 ? config::Protocol::kTcp : config::Protocol::kUdp;
         vip.forward = std::array{config::ForwardMode::kDsrL2, config::ForwardMode::kNat,
-                                 config::ForwardMode::kFullNat}[below(3)];
+                                 config::ForwardMode::kFullNat, config::ForwardMode::kDsrIpip,
+                                 config::ForwardMode::kDsrGue}[below(5)];
         vip.ports = std::array{config::PortRange{80, 80}, config::PortRange{8000, 8099},
                                config::kAllPorts}[below(3)];
         vip.pool = below(4);

@@ -86,6 +86,8 @@ void put_own_addresses(lb::MatchTableBuilder& builder, const config::Config& con
     for (const weir_snat_row& row : snat)
         if (row.family != 0)
             builder.add_address(row.address, WEIR_MATCH_LOCAL);
+    for (const net::IpAddress& address : tunnel_addresses(config))
+        builder.add_address(to_weir(address), WEIR_MATCH_LOCAL);
     for (const config::InterfaceConfig& interface : config.interfaces)
         for (const net::IpPrefix& prefix : interface.addresses)
             builder.add_address(to_weir(prefix.address), WEIR_MATCH_LOCAL);

@@ -21,6 +21,8 @@ struct PoolDecision {
     std::vector<MemberDecision> backends; // by index into PoolConfig::backends
     // Too few backends are up. With `fail_open` the members are the last known ones, else none.
     bool panic = false;
+    // Too few of the others are up, and backups serve beside those. Comes before panic.
+    bool on_backups = false;
 };
 
 // `was_member`: by index, whether the generation before balanced over the backend. `fail_open`:

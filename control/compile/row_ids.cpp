@@ -16,8 +16,26 @@ std::uint8_t forward_row(config::ForwardMode mode) {
         return WEIR_FORWARD_NAT;
     case config::ForwardMode::kFullNat:
         return WEIR_FORWARD_FULL_NAT;
-    default:
-        return WEIR_FORWARD_DSR_L2;
+    case config::ForwardMode::kDsrIpip:
+        return WEIR_FORWARD_DSR_IPIP;
+    case config::ForwardMode::kDsrGue:
+        return WEIR_FORWARD_DSR_GUE;
+    case config::ForwardMode::kDsrL2:
+        break;
+    }
+    return WEIR_FORWARD_DSR_L2;
+}
+
+void append_all(const net::IpPrefix& prefix, std::size_t most, std::vector<net::IpAddress>& all) {
+    net::IpAddress::Bytes bytes = prefix.network().bytes();
+    const net::IpAddress last = prefix.last();
+    for (std::size_t count = 0; count < most; count++) {
+        const net::IpAddress address = net::IpAddress::from_bytes(bytes);
+        all.push_back(address);
+        if (address == last)
+            break;
+        for (std::size_t i = bytes.size(); i-- > 0 && ++bytes[i] == 0;) {
+        }
     }
 }
 
@@ -135,18 +153,8 @@ Expected<BackendRows> assign_backends(const config::Config& config, const Histor
 
 std::vector<net::IpAddress> snat_addresses(const config::Config& config) {
     std::vector<net::IpAddress> result;
-    for (const net::IpPrefix& prefix : config.snat.addresses) {
-        net::IpAddress::Bytes bytes = prefix.network().bytes();
-        const net::IpAddress last = prefix.last();
-        for (std::size_t count = 0; count < WEIR_MAX_SNAT_ADDRESSES; count++) {
-            const net::IpAddress address = net::IpAddress::from_bytes(bytes);
-            result.push_back(address);
-            if (address == last)
-                break;
-            for (std::size_t i = bytes.size(); i-- > 0 && ++bytes[i] == 0;) {
-            }
-        }
-    }
+    for (const net::IpPrefix& prefix : config.snat.addresses)
+        append_all(prefix, WEIR_MAX_SNAT_ADDRESSES, result);
     if (!config.snat.addresses.empty())
         return result;
     for (const bool v4 : {true, false}) {
@@ -162,6 +170,17 @@ std::vector<net::IpAddress> snat_addresses(const config::Config& config) {
             break;
         }
     }
+    return result;
+}
+
+std::vector<net::IpAddress> tunnel_addresses(const config::Config& config) {
+    std::vector<net::IpAddress> result;
+    const bool used =
+        std::any_of(config.vips.begin(), config.vips.end(),
+                    [](const config::VipConfig& vip) { return config::encapsulates(vip.forward); });
+    if (used)
+        for (const net::IpPrefix& prefix : config.tunnel.sources)
+            append_all(prefix, WEIR_MAX_TUNNEL_SOURCES, result);
     return result;
 }
 

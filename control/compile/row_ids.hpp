@@ -39,4 +39,8 @@ Expected<std::vector<weir_snat_row>> assign_snat(const config::Config& config,
 // interface has.
 std::vector<net::IpAddress> snat_addresses(const config::Config& config);
 
+// The addresses of [tunnel] while a VIP encapsulates; the node's own by default, which it has
+// anyway, are not among them.
+std::vector<net::IpAddress> tunnel_addresses(const config::Config& config);
+
 } // namespace weir::control

@@ -2,8 +2,23 @@
 #include "control/compile/slot_tables.hpp"
 
 #include "dataplane/lb/forwarding_state.hpp"
+#include "dataplane/lb/round_order.hpp"
 
 namespace weir::control {
+
+template <class Build>
+std::shared_ptr<const SlotTable> SlotTables::remembered(Key key, Build build) {
+    if (const auto found = tables_.find(key); found != tables_.end()) {
+        found->second.used = true;
+        return found->second.table;
+    }
+    auto fresh = std::make_shared<SlotTable>();
+    fresh->slots = build();
+    fresh->id = lb::segment_id(fresh->slots);
+    built_++;
+    tables_.emplace(std::move(key), Entry{fresh});
+    return fresh;
+}
 
 std::shared_ptr<const SlotTable> SlotTables::table(std::span<const lb::MaglevBackend> members,
                                                    std::uint32_t size) {
@@ -13,17 +28,17 @@ std::shared_ptr<const SlotTable> SlotTables::table(std::span<const lb::MaglevBac
         key.push_back(backend.identity_hash_b);
         key.push_back(backend.weight);
     }
-    if (const auto found = tables_.find(key); found != tables_.end()) {
-        found->second.used = true;
-        return found->second.table;
-    }
-    auto fresh = std::make_shared<SlotTable>();
-    fresh->slots.resize(size);
-    lb::build_maglev(members, fresh->slots);
-    fresh->id = lb::segment_id(fresh->slots);
-    built_++;
-    tables_.emplace(std::move(key), Entry{fresh});
-    return fresh;
+    return remembered(std::move(key), [&] {
+        std::vector<std::uint16_t> slots(size);
+        lb::build_maglev(members, slots);
+        return slots;
+    });
+}
+
+std::shared_ptr<const SlotTable> SlotTables::round(std::span<const std::uint32_t> weights) {
+    Key key{0}; // no Maglev table has that size
+    key.insert(key.end(), weights.begin(), weights.end());
+    return remembered(std::move(key), [&] { return lb::build_round_order(weights); });
 }
 
 void SlotTables::keep_used() {
