@@ -4,12 +4,14 @@
 // the one it obeys. One message is one packet; a message carries at most one descriptor
 // (SCM_RIGHTS).
 //
-//   engine  -> control  Hello, Memory (counters), Memory (connections)*, Memory (segment)*,
-//                       Memory (root) if a generation is running, Ready
+//   engine  -> control  Hello, Memory (counters), Memory (connections)*, Memory (captures)*,
+//                       Memory (segment)*, Memory (root) if a generation is running, Ready
 //   control -> engine   Memory (segment)* for slot tables the engine does not hold, then Publish
 //   engine  -> control  Ack: accepted and live on every worker, or refused whole with the reason
 //   control -> engine   AttachTap: the kernel side of a bypassed interface exists now
 //   engine  -> control  Ack of it (generation 0)
+//   control -> engine   Capture: copy packets into the capture rings for a while. Not answered: the
+//                       workers note in their rings that they have begun
 //
 // The engine keeps the segments of the generation it runs; control sends only the others.
 #pragma once
@@ -21,10 +23,18 @@
 
 namespace weir::channel {
 
-inline constexpr std::uint32_t kProtocolVersion = 1;
+inline constexpr std::uint32_t kProtocolVersion = 2;
 inline constexpr const char* kSocketName = "dataplane.sock";
 
-enum class MessageType : std::uint32_t { hello = 1, memory, ready, publish, ack, attach_tap };
+enum class MessageType : std::uint32_t {
+    hello = 1,
+    memory,
+    ready,
+    publish,
+    ack,
+    attach_tap,
+    capture
+};
 
 struct MessageHeader {
     MessageType type;
@@ -60,12 +70,12 @@ struct Hello {
     InterfaceInfo interface[WEIR_MAX_INTERFACES]; // in the order of the configuration
 };
 
-enum class MemoryKind : std::uint32_t { counters = 1, connections, segment, root };
+enum class MemoryKind : std::uint32_t { counters = 1, connections, segment, root, captures };
 
 struct Memory { // one descriptor attached
     MessageHeader header;
     MemoryKind kind;
-    std::uint32_t worker; // connections: whose
+    std::uint32_t worker; // connections, captures: whose
     std::uint64_t id;     // segment: its id; root: the generation
 };
 
@@ -90,6 +100,16 @@ struct AttachTap {
     MessageHeader header;
     std::uint32_t interface; // index into Hello::interface
     char kernel_name[16];
+};
+
+struct Capture {
+    MessageHeader header;
+    std::uint32_t session;  // not 0; an order for the one under way only renews its lease
+    std::uint32_t vip;      // row, or all ones for any
+    std::uint64_t verdicts; // a bit for each verdict
+    std::uint64_t lease_ns; // the capture ends after it if it is not renewed; 0: end it now
+    std::uint32_t snaplen;
+    std::uint32_t reserved;
 };
 
 static_assert(std::is_trivially_copyable_v<Hello> && std::is_trivially_copyable_v<Ack>);

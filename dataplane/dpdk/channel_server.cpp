@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <ctime>
 #include <spdlog/spdlog.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -14,6 +15,16 @@ using channel::MessageType;
 
 // Messages handled before the main thread looks at other things again.
 constexpr int kMostAtOnce = 256;
+
+// A control process that hangs leaves a capture on for this long at the most.
+constexpr std::uint64_t kLongestCaptureLease_ns = 10'000'000'000;
+
+std::uint64_t monotonic_ns() {
+    timespec now{};
+    ::clock_gettime(CLOCK_MONOTONIC, &now);
+    return static_cast<std::uint64_t>(now.tv_sec) * 1'000'000'000 +
+           static_cast<std::uint64_t>(now.tv_nsec);
+}
 
 // Root and the engine's own user may command it.
 bool may_command(const channel::Socket& peer) {
@@ -49,13 +60,20 @@ void ChannelServer::on_listener_readable() {
         }
         if (client_)
             spdlog::info("a newer control process replaces the connected one");
+        lose_client();
         client_ = std::move(*peer);
         generations_->drop_unused_segments();
         if (!greet(client_)) {
             spdlog::warn("the control process went away while it was greeted");
-            client_.close();
+            lose_client();
         }
     }
+}
+
+// Nobody reads what is captured any more.
+void ChannelServer::lose_client() {
+    client_.close();
+    memory_->capture_order().stop();
 }
 
 bool ChannelServer::greet(const channel::Socket& peer) const {
@@ -72,6 +90,12 @@ bool ChannelServer::greet(const channel::Socket& peer) const {
     for (std::uint32_t worker = 0; worker < memory_->workers(); worker++) {
         memory.worker = worker;
         if (!peer.send(memory, memory_->table_descriptor(worker)))
+            return false;
+    }
+    memory.kind = channel::MemoryKind::captures;
+    for (std::uint32_t worker = 0; worker < memory_->workers(); worker++) {
+        memory.worker = worker;
+        if (!peer.send(memory, memory_->capture_descriptor(worker)))
             return false;
     }
     memory.worker = 0;
@@ -98,12 +122,12 @@ void ChannelServer::on_client_readable() {
             return;
         case channel::Receive::closed:
             spdlog::info("the control process is gone; forwarding goes on");
-            client_.close();
+            lose_client();
             return;
         case channel::Receive::packet:
             if (!handle(packet)) {
                 spdlog::warn("the control process sent what is not in the protocol: disconnected");
-                client_.close();
+                lose_client();
             }
         }
     }
@@ -124,6 +148,8 @@ bool ChannelServer::handle(channel::Packet& packet) {
         return handle_publish(packet);
     case MessageType::attach_tap:
         return handle_attach_tap(packet);
+    case MessageType::capture:
+        return handle_capture(packet);
     default:
         return false;
     }
@@ -164,6 +190,21 @@ bool ChannelServer::handle_attach_tap(const channel::Packet& packet) {
     if (!attached)
         spdlog::warn("refused to attach: {}", attached.error().sentence);
     return answer(0, attached.has_value(), attached ? "" : attached.error().sentence);
+}
+
+bool ChannelServer::handle_capture(const channel::Packet& packet) {
+    const auto order = packet.as<channel::Capture>();
+    if (!order || order->session == 0)
+        return false;
+    lb::CaptureOrder& running = memory_->capture_order();
+    if (order->lease_ns == 0) {
+        running.stop();
+        return true;
+    }
+    const std::uint64_t lease = std::min(order->lease_ns, kLongestCaptureLease_ns);
+    running.start(order->session, {order->verdicts, order->vip, order->snaplen},
+                  monotonic_ns() + lease);
+    return true;
 }
 
 bool ChannelServer::answer(std::uint64_t generation, bool accepted,

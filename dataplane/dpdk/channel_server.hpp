@@ -40,6 +40,8 @@ private:
     bool handle(channel::Packet& packet); // false: end the connection
     bool handle_segment(channel::Packet& packet);
     bool handle_publish(channel::Packet& packet);
+    bool handle_capture(const channel::Packet& packet);
+    void lose_client();
     bool handle_attach_tap(const channel::Packet& packet);
     bool answer(std::uint64_t generation, bool accepted, const std::string& sentence) const;
 

@@ -103,7 +103,8 @@ TEST_F(ChannelServerTest, GreetsWithEverythingControlNeeds) {
     channel::Socket control = connect();
     channel::Hello hello;
     EXPECT_THAT(greeting(control, hello),
-                ::testing::ElementsAre(K::counters, K::connections, K::connections));
+                ::testing::ElementsAre(K::counters, K::connections, K::connections, K::captures,
+                                       K::captures));
     EXPECT_EQ(hello.generation, 0u);
     EXPECT_EQ(hello.workers, 2u);
 }
@@ -136,9 +137,9 @@ TEST_F(ChannelServerTest, APublishedGenerationIsAcknowledgedAndToldToTheNextCont
     EXPECT_EQ(generations_.current().load()->generation(), 5u);
 
     channel::Socket second = connect();
-    EXPECT_THAT(
-        greeting(second, hello),
-        ::testing::ElementsAre(K::counters, K::connections, K::connections, K::segment, K::root));
+    EXPECT_THAT(greeting(second, hello),
+                ::testing::ElementsAre(K::counters, K::connections, K::connections, K::captures,
+                                       K::captures, K::segment, K::root));
     EXPECT_EQ(hello.generation, 5u);
     channel::Packet packet;
     EXPECT_EQ(control.receive(packet), channel::Receive::closed) << "the newest one is obeyed";
@@ -170,6 +171,50 @@ TEST_F(ChannelServerTest, TapsAreAttachedOrRefusedWithASentence) {
     ASSERT_TRUE(control.send(attach));
     server_->on_client_readable();
     EXPECT_STREQ(next(control).as<channel::Ack>()->sentence, "no such interface");
+}
+
+channel::Capture capture_message(std::uint32_t session, std::uint64_t lease_ns) {
+    auto message = channel::make_message<channel::Capture>(MessageType::capture);
+    message.session = session;
+    message.vip = 3;
+    message.verdicts = lb::verdict_bit(WEIR_FORWARDED);
+    message.snaplen = 96;
+    message.lease_ns = lease_ns;
+    return message;
+}
+
+TEST_F(ChannelServerTest, ACaptureIsOrderedForAWhileAndEndsWithItsControl) {
+    channel::Socket control = connect();
+    channel::Hello hello;
+    greeting(control, hello);
+    lb::CaptureOrder& order = memory_->capture_order();
+    const auto send = [&](const channel::Capture& message) {
+        ASSERT_TRUE(control.send(message));
+        server_->on_client_readable();
+    };
+    EXPECT_FALSE(order.on(0));
+    send(capture_message(5, UINT64_MAX));
+    EXPECT_TRUE(order.on(0));
+    EXPECT_FALSE(order.on(UINT64_MAX / 2)) << "no lease is for ever";
+    EXPECT_EQ(order.filter(5)->vip, 3u);
+    EXPECT_EQ(order.filter(5)->snaplen, 96u);
+    EXPECT_EQ(order.filter(5)->verdicts, lb::verdict_bit(WEIR_FORWARDED));
+    send(capture_message(5, 0));
+    EXPECT_FALSE(order.on(0));
+    send(capture_message(6, 1'000'000'000));
+    EXPECT_TRUE(order.on(0));
+    control.close();
+    server_->on_client_readable();
+    EXPECT_FALSE(order.on(0)) << "nobody is there to read";
+}
+
+TEST_F(ChannelServerTest, ANewerControlDoesNotInheritACapture) {
+    channel::Socket control = connect();
+    ASSERT_TRUE(control.send(capture_message(5, 1'000'000'000)));
+    server_->on_client_readable();
+    ASSERT_TRUE(memory_->capture_order().on(0));
+    channel::Socket second = connect();
+    EXPECT_FALSE(memory_->capture_order().on(0));
 }
 
 TEST_F(ChannelServerTest, AControlThatVanishesIsForgotten) {
@@ -212,12 +257,12 @@ TEST_F(ChannelServerTest, GarbageEndsTheConnectionAndNothingElse) {
         std::vector<std::byte> bytes(random() % 400);
         for (std::byte& byte : bytes)
             byte = static_cast<std::byte>(random());
-        const channel::MessageHeader header{static_cast<MessageType>(random() % 8),
+        const channel::MessageHeader header{static_cast<MessageType>(random() % 9),
                                             channel::kProtocolVersion};
         const std::size_t sizes[] = {sizeof(channel::Memory), sizeof(channel::Publish),
-                                     sizeof(channel::AttachTap)};
+                                     sizeof(channel::AttachTap), sizeof(channel::Capture)};
         if (random() % 2)
-            bytes.resize(sizes[random() % 3]);
+            bytes.resize(sizes[random() % 4]);
         if (random() % 4 && bytes.size() >= sizeof(header))
             std::memcpy(bytes.data(), &header, sizeof(header));
         iovec part{bytes.data(), bytes.size()};

@@ -185,6 +185,8 @@ Expected<void> Engine::make_contexts() {
         context.secret = random_secret();
         context.counters = &memory_->counters();
         context.block = worker;
+        context.capture_ring = memory_->capture_ring(worker);
+        context.capture_order = &memory_->capture_order();
         context.inbox = inboxes_[worker];
         std::copy(inboxes_.begin(), inboxes_.end(), context.peer_inbox.begin());
         context.punt_control = punt_control_;

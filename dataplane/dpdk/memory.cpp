@@ -58,6 +58,17 @@ Expected<EngineMemory> EngineMemory::create(std::uint32_t workers, std::uint32_t
     memory.counters_memory_ = std::move(*counters);
     memory.counters_ = lb::CountersView::format(memory.counters_memory_.bytes(), workers);
 
+    memory.capture_order_ = std::make_unique<lb::CaptureOrder>();
+    for (std::uint32_t worker = 0; worker < workers; worker++) {
+        const std::string name = "weir-capture-" + std::to_string(worker);
+        auto ring =
+            channel::SharedMemory::create(name.c_str(), lb::capture_ring_bytes(), false, problem);
+        if (!ring)
+            return Error{"no memory for the copies of captured packets: " + problem};
+        lb::CaptureProducer::format(ring->bytes(), worker);
+        memory.capture_memory_.push_back(std::move(*ring));
+    }
+
     memory.huge_ = huge;
     const std::size_t bytes = table_bytes(connections);
     for (std::uint32_t worker = 0; worker < workers; worker++) {

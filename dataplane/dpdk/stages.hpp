@@ -25,6 +25,10 @@ void select_backend(Worker& worker, Burst& burst);
 // Remembers what was selected; gives full-nat connections their source port.
 void record(Worker& worker, Burst& burst);
 void rewrite(Worker& worker, Burst& burst);
+// While a capture is on: first what later stages may leave unset, at the end copies of what
+// matches.
+void clear_rows(Burst& burst);
+void capture(Worker& worker, const Burst& burst);
 // Sends, punts or frees every packet by its verdict, and tallies it.
 void transmit(Worker& worker, Burst& burst);
 

@@ -63,6 +63,8 @@ private:
 
 // The packet's way.
 void process(Worker& worker, Burst& burst) {
+    if (worker.capture.on()) [[unlikely]]
+        clear_rows(burst);
     if (burst.origin != Origin::from_kernel) {
         parse(worker, burst);
         follow_fragments(worker, burst);
@@ -73,6 +75,8 @@ void process(Worker& worker, Burst& burst) {
         record(worker, burst);
         rewrite(worker, burst);
     }
+    if (worker.capture.on()) [[unlikely]]
+        capture(worker, burst);
     transmit(worker, burst);
 }
 
@@ -109,6 +113,7 @@ bool poll(Worker& worker, Burst& burst, std::uint64_t now_ns) {
     worker.now_ms = now_ns / 1'000'000;
     worker.now_s = static_cast<std::uint16_t>(now_ns / 1'000'000'000);
     worker.fragments.expire(worker.now_ms);
+    worker.capture.follow(now_ns);
     bool brought_packets = take_all_in(worker, burst);
     worker.expire(now_ns);
     worker.sweep_persistence();
@@ -134,7 +139,10 @@ int run_worker(WorkerContext& context) {
 Worker::Worker(WorkerContext& given, std::uint64_t now_ns)
     : context(given), table(*given.table), last_hops(*given.last_hops),
       scheduler(given.id, given.workers, given.secret),
-      persistence(std::make_unique<lb::PersistenceTable>()), expired_at_ns_(now_ns) {}
+      persistence(std::make_unique<lb::PersistenceTable>()), expired_at_ns_(now_ns) {
+    if (context.capture_order)
+        capture = lb::CaptureProducer(context.capture_ring, *context.capture_order);
+}
 
 void Worker::follow_generation() {
     const lb::ForwardingState* newest = context.state->load(std::memory_order_acquire);

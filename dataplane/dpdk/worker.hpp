@@ -6,6 +6,7 @@
 
 #include "dataplane/dpdk/burst.hpp"
 #include "dataplane/dpdk/worker_context.hpp"
+#include "dataplane/lb/capture_ring.hpp"
 #include "dataplane/lb/connection_lifetime.hpp"
 #include "dataplane/lb/fragment_table.hpp"
 #include "dataplane/lb/last_hops.hpp"
@@ -36,6 +37,8 @@ public:
     // SNAT ports of this worker, by family. Follows the generation's SNAT rows.
     lb::SnatPorts snat_v4;
     lb::SnatPorts snat_v6;
+
+    lb::CaptureProducer capture;
 
     lb::VipCounters& vip_counters(std::uint32_t row) {
         return context.counters->vip(context.block, row);

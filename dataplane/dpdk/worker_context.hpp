@@ -8,6 +8,7 @@
 #pragma once
 
 #include "dataplane/forwarding/limits.h"
+#include "dataplane/lb/capture_ring.hpp"
 #include "dataplane/lb/connection_table.hpp"
 #include "dataplane/lb/counters.hpp"
 #include "dataplane/lb/forwarding_state.hpp"
@@ -64,6 +65,10 @@ struct WorkerContext {
 
     lb::CountersView* counters = nullptr; // this worker writes block `id`
     std::uint32_t block = 0;
+
+    // Copies of packets for `weirctl capture`; without an order never.
+    std::span<std::byte> capture_ring;
+    const lb::CaptureOrder* capture_order = nullptr;
 
     // Hand-over. Worker i takes from inbox i (multi-producer, single-consumer).
     rte_ring* inbox = nullptr;

@@ -301,6 +301,10 @@ public:
         return sum;
     }
     lb::CountersView& counters() { return *counters_; }
+    lb::CaptureOrder& capture_order() { return capture_order_; }
+    lb::CaptureReader capture_reader(std::uint32_t worker) const {
+        return lb::CaptureReader::open(contexts_[worker].capture_ring).value();
+    }
     const Plan& plan() const { return plan_; }
 
 private:
@@ -346,6 +350,9 @@ private:
             context.secret = 99 + i;
             context.spread = &spread_;
             context.counters = &*counters_;
+            context.capture_ring = zeroed(lb::capture_ring_bytes());
+            lb::CaptureProducer::format(context.capture_ring, i);
+            context.capture_order = &capture_order_;
             context.inbox = inbox_[i];
             for (std::uint32_t peer = 0; peer < workers_; peer++)
                 context.peer_inbox[peer] = inbox_[peer];
@@ -391,6 +398,7 @@ private:
     std::optional<lb::CountersView> counters_;
     rte_rcu_qsbr* rcu_ = nullptr;
     std::vector<lb::ConnectionTable> tables_;
+    lb::CaptureOrder capture_order_;
     std::vector<WorkerContext> contexts_;
     std::vector<std::unique_ptr<State>> states_;
     std::atomic<const lb::ForwardingState*> current_ = nullptr;
