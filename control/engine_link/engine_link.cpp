@@ -165,6 +165,18 @@ bool EngineLink::take_memory(Session& session, channel::Packet& packet) {
         session.engine.connections.push_back(*reader);
         break;
     }
+    case MemoryKind::captures: {
+        const auto reader = lb::CaptureReader::open(memory->bytes());
+        if (!reader) {
+            spdlog::error("the capture ring of worker {} has another layout: both programs must be "
+                          "of the same release",
+                          message->worker);
+            return false;
+        }
+        session.engine.captures.push_back(
+            {*reader, std::make_shared<const channel::SharedMemory>(std::move(*memory))});
+        return true;
+    }
     default:
         return false;
     }
@@ -255,6 +267,13 @@ bool EngineLink::attach_tap(std::uint32_t interface, const std::string& kernel_n
     message.interface = interface;
     std::strncpy(message.kernel_name, kernel_name.c_str(), sizeof(message.kernel_name) - 1);
     if (session_->socket.send(message))
+        return true;
+    lose("the engine took no message for a second");
+    return false;
+}
+
+bool EngineLink::order_capture(const channel::Capture& order) {
+    if (session_->socket.send(order))
         return true;
     lose("the engine took no message for a second");
     return false;

@@ -18,17 +18,25 @@
 #include "control/engine_link/generation.hpp"
 #include "dataplane/channel/messages.hpp"
 #include "dataplane/channel/socket.hpp"
+#include "dataplane/lb/capture_ring.hpp"
 #include "dataplane/lb/connection_reader.hpp"
 #include "dataplane/lb/counters.hpp"
 
 namespace weir::control {
+
+// A worker's ring of captured packets. A capture keeps its memory beyond the link.
+struct CaptureSource {
+    lb::CaptureReader reader;
+    std::shared_ptr<const channel::SharedMemory> memory;
+};
 
 // What an engine shows of itself. Complete once it has said Ready; readable until the link is lost.
 struct Engine {
     channel::Hello hello{};
     std::optional<lb::CountersView> counters;
     std::vector<lb::ConnectionReader> connections; // as the workers gave them
-    std::vector<channel::SharedMemory> memories;   // what the two above read
+    std::vector<CaptureSource> captures;           // likewise
+    std::vector<channel::SharedMemory> memories;   // what counters and connections read
 };
 
 class EngineLink {
@@ -64,6 +72,7 @@ public:
     // REQUIRES: engine() and not publishing(). False: the link broke (lost() follows).
     bool publish(std::shared_ptr<const Generation> generation);
     bool attach_tap(std::uint32_t interface, const std::string& kernel_name);
+    bool order_capture(const channel::Capture& order);
 
 private:
     struct Session; // one connection and what came over it

@@ -40,6 +40,10 @@ public:
         ASSERT_TRUE(counters) << problem;
         lb::CountersView::format(counters->bytes(), 1);
         share(MemoryKind::counters, 0, counters->descriptor());
+        ring = channel::SharedMemory::create("capture", lb::capture_ring_bytes(), false, problem);
+        ASSERT_TRUE(ring) << problem;
+        lb::CaptureProducer::format(ring->bytes(), 0);
+        share(MemoryKind::captures, 0, ring->descriptor());
         if (running != nullptr) {
             for (const auto& [id, memory] : running->segments())
                 share(MemoryKind::segment, id, memory->descriptor());
@@ -62,6 +66,8 @@ public:
             }
             if (const auto attach = packet.as<channel::AttachTap>())
                 taps.emplace_back(attach->kernel_name);
+            if (const auto order = packet.as<channel::Capture>())
+                captures.push_back(*order);
         }
     }
 
@@ -79,6 +85,8 @@ public:
     std::vector<std::uint64_t> segments;
     std::vector<std::uint64_t> published;
     std::vector<std::string> taps;
+    std::vector<channel::Capture> captures;
+    std::optional<channel::SharedMemory> ring;
 
 private:
     void share(MemoryKind kind, std::uint64_t id, int descriptor) {
@@ -146,6 +154,31 @@ protected:
     int ready_ = 0, lost_ = 0, accepted_ = 0, refused_ = 0;
     bool tap_ = false;
 };
+
+TEST_F(EngineLinkTest, ACaptureIsOrderedAndItsRingIsReadEvenWhenTheLinkIsLost) {
+    FakeEngine engine(path_);
+    link_->start();
+    ASSERT_TRUE(until([&] { return engine.accept(); }));
+    engine.greet(nullptr);
+    ASSERT_TRUE(until([&] { return link_->engine() != nullptr; }));
+    ASSERT_EQ(link_->engine()->captures.size(), 1u);
+    const CaptureSource source = link_->engine()->captures[0];
+    auto message = channel::make_message<channel::Capture>(MessageType::capture);
+    message.session = 9;
+    ASSERT_TRUE(link_->order_capture(message));
+    engine.receive();
+    ASSERT_EQ(engine.captures.size(), 1u);
+    EXPECT_EQ(engine.captures[0].session, 9u);
+
+    lb::CaptureOrder order;
+    lb::CaptureProducer worker(engine.ring->bytes(), order);
+    order.start(9, {~lb::VerdictSet{0}}, 1000);
+    worker.follow(1);
+    engine.hang_up();
+    ASSERT_TRUE(until([&] { return link_->engine() == nullptr; }));
+    lb::CaptureReader reader = source.reader;
+    EXPECT_TRUE(reader.begin(9));
+}
 
 TEST_F(EngineLinkTest, PublishesAndSendsOnlyWhatTheEngineLacks) {
     link_->start(); // nobody listens yet
