@@ -392,4 +392,8 @@ Snapshot Controller::snapshot() {
     return result;
 }
 
+bool Controller::order_capture(const channel::Capture& order) {
+    return link_.engine() != nullptr && link_.order_capture(order);
+}
+
 } // namespace weir::control

@@ -64,6 +64,9 @@ public:
 
     [[nodiscard]] Snapshot snapshot();
 
+    // False: there is no engine.
+    bool order_capture(const channel::Capture& order);
+
 private:
     static constexpr std::chrono::milliseconds kCollect{2}; // changes that come together
     static constexpr std::chrono::seconds kTend{2};

@@ -181,7 +181,7 @@ int run(const Options& options) {
     boost::asio::io_context io(1);
     BpfSteering steering;
     control::Controller controller(io, std::move(settings), steering);
-    control::HttpServer server(io, control::api_routes(controller));
+    control::HttpServer server(io, control::api_routes(io, controller));
     if (auto listening =
             server.listen_unix(options.runtime_directory + "/" + control::kControlSocket);
         !listening)

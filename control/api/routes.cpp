@@ -3,6 +3,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "control/api/capture.hpp"
 #include "control/api/views.hpp"
 
 namespace weir::control {
@@ -163,9 +164,17 @@ void post(Controller& controller, const HttpRequest& request, const HttpRespond&
 
 } // namespace
 
-HttpHandler api_routes(Controller& controller) {
-    return [&controller](const HttpRequest& request, const HttpRespond& respond) {
-        if (request.method == "GET")
+HttpHandler api_routes(boost::asio::io_context& io, Controller& controller) {
+    auto desk = std::make_shared<CaptureDesk>(
+        io, CaptureDesk::Access{.snapshot = [&controller] { return controller.snapshot(); },
+                                .order =
+                                    [&controller](const channel::Capture& order) {
+                                        return controller.order_capture(order);
+                                    }});
+    return [&controller, desk](const HttpRequest& request, const HttpRespond& respond) {
+        if (request.method == "GET" && request.path == "/v1/capture")
+            respond(desk->start(request));
+        else if (request.method == "GET")
             respond(get(controller, request));
         else if (request.method == "POST")
             post(controller, request, respond);

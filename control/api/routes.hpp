@@ -8,6 +8,6 @@
 namespace weir::control {
 
 // The controller must outlive the handler.
-HttpHandler api_routes(Controller& controller);
+HttpHandler api_routes(boost::asio::io_context& io, Controller& controller);
 
 } // namespace weir::control

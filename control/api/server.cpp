@@ -6,11 +6,13 @@
 #include <boost/asio/ip/tcp.hpp>
 #include <boost/asio/local/stream_protocol.hpp>
 #include <boost/asio/steady_timer.hpp>
+#include <boost/asio/write.hpp>
 #include <boost/beast/core.hpp>
 #include <boost/beast/http.hpp>
 
 #include <spdlog/spdlog.h>
 
+#include <array>
 #include <cerrno>
 #include <chrono>
 #include <cstring>
@@ -93,6 +95,7 @@ private:
 
     void close() {
         error_code ignored;
+        stream_.reset();
         timer_.cancel(ignored);
         socket_.shutdown(Socket::shutdown_both, ignored);
         socket_.close(ignored);
@@ -100,7 +103,8 @@ private:
 
     void on_read(const error_code& error) {
         if (error == http::error::body_limit) {
-            write({413, "application/json", "{\"error\":\"the request is larger than 4 MiB\"}"},
+            write({413, "application/json", "{\"error\":\"the request is larger than 4 MiB\"}",
+                   nullptr},
                   false);
             return;
         }
@@ -125,6 +129,10 @@ private:
     }
 
     void write(HttpResponse answer, bool keep_alive) {
+        if (answer.stream) {
+            write_stream(std::move(answer));
+            return;
+        }
         response_.emplace(static_cast<http::status>(answer.status), 11);
         response_->set(http::field::server, "weir-control");
         response_->set(http::field::content_type, answer.content_type);
@@ -143,11 +151,78 @@ private:
             });
     }
 
+    // Chunks (RFC 9112 section 7.1) for as long as the stream gives them; then the connection ends.
+    void write_stream(HttpResponse answer) {
+        stream_ = std::move(answer.stream);
+        head_.emplace(static_cast<http::status>(answer.status), 11);
+        head_->set(http::field::server, "weir-control");
+        head_->set(http::field::content_type, answer.content_type);
+        head_->set(http::field::cache_control, "no-store");
+        head_->keep_alive(false);
+        head_->chunked(true);
+        head_serializer_.emplace(*head_);
+        arm();
+        http::async_write_header(
+            socket_, *head_serializer_,
+            [self = this->shared_from_this()](const error_code& error, std::size_t) {
+                self->on_piece_written(error);
+            });
+        watch_for_end();
+    }
+
+    // A client that has heard enough shuts its side down, or is gone.
+    void watch_for_end() {
+        socket_.async_read_some(asio::buffer(ignored_), [self = this->shared_from_this()](
+                                                            const error_code& error, std::size_t) {
+            if (!self->stream_)
+                return;
+            if (!error)
+                self->watch_for_end();
+            else if (error == asio::error::eof)
+                self->stream_->finish();
+            else
+                self->close();
+        });
+    }
+
+    void on_piece_written(const error_code& error) {
+        if (error || !stream_) {
+            close();
+            return;
+        }
+        timer_.cancel(); // the next piece may take its time
+        stream_->next([self = this->shared_from_this()](std::string piece) {
+            self->write_piece(std::move(piece));
+        });
+    }
+
+    void write_piece(std::string piece) {
+        piece_ = std::move(piece);
+        arm();
+        if (piece_.empty()) {
+            asio::async_write(socket_, http::make_chunk_last(),
+                              [self = this->shared_from_this()](const error_code&, std::size_t) {
+                                  self->close();
+                              });
+            return;
+        }
+        asio::async_write(
+            socket_, http::make_chunk(asio::buffer(piece_)),
+            [self = this->shared_from_this()](const error_code& written, std::size_t) {
+                self->on_piece_written(written);
+            });
+    }
+
     Socket socket_;
     asio::steady_timer timer_;
     beast::flat_buffer buffer_{kMostHeaderBytes + kMostBodyBytes};
     std::optional<http::request_parser<http::string_body>> parser_;
     std::optional<http::response<http::string_body>> response_;
+    std::shared_ptr<HttpStream> stream_;
+    std::optional<http::response<http::empty_body>> head_;
+    std::optional<http::response_serializer<http::empty_body>> head_serializer_;
+    std::string piece_;
+    std::array<char, 256> ignored_{}; // what a client says while it is answered
     bool local_;
     HttpHandler* handler_;
     std::shared_ptr<void> released_; // also keeps the handler alive

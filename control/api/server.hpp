@@ -22,10 +22,23 @@ struct HttpRequest {
     bool local = false; // over the Unix socket: may change things
 };
 
+// A body that comes in pieces, for as long as it takes.
+class HttpStream {
+public:
+    using Give = std::function<void(std::string piece)>;
+    virtual ~HttpStream() = default;
+    // Gives the next piece when there is one; an empty one is the end. Asked again after each.
+    virtual void next(Give give) = 0;
+    // The client wants no more: what there is and the end are still given.
+    virtual void finish() = 0;
+};
+
 struct HttpResponse {
     unsigned status = 200;
     std::string content_type = "application/json";
     std::string body;
+    // Instead of the body. Dropped when the client is gone.
+    std::shared_ptr<HttpStream> stream = nullptr;
 };
 
 // Answers now or later, once; in the event loop's thread.
