@@ -11,6 +11,7 @@
 #include "dataplane/forwarding/admit.h"
 #include "dataplane/forwarding/owner.h"
 #include "dataplane/forwarding/select.h"
+#include "dataplane/lb/spread.hpp"
 
 namespace weir::control {
 namespace {
@@ -57,6 +58,9 @@ public:
         source_port_ = weir_swap16(*tuple.source.port);
         destination_port_ = weir_swap16(*tuple.destination.port);
         workers_ = snapshot.engine != nullptr ? snapshot.engine->hello.workers : 1;
+        if (snapshot.engine != nullptr && snapshot.engine->hello.spread_entries != 0)
+            spread_ = lb::Spread::make(lb::rss_key_of(state_.hash_key()),
+                                       snapshot.engine->hello.spread_entries, workers_);
         out_ = {{"packet", text},           {"generation", state_.generation()},
                 {"vip", nullptr},           {"forward", nullptr},
                 {"worker", nullptr},        {"connection", nullptr},
@@ -113,7 +117,8 @@ private:
                       tuple_.protocol);
         const std::uint64_t hash = weir_flow_hash(&state_.hash_key(), &flow);
         const std::uint32_t worker =
-            vip.forward == WEIR_FORWARD_NAT
+            spread_ && vip.forward != WEIR_FORWARD_NAT ? spread_->worker_of(flow)
+            : vip.forward == WEIR_FORWARD_NAT
                 ? weir_owner_of_client(&state_.hash_key(), &source_, source_port_, tuple_.protocol,
                                        workers_)
                 : weir_owner_of_flow(hash, workers_);
@@ -218,8 +223,12 @@ private:
 
     void explain_snat(std::uint32_t index) {
         const weir_snat_row& row = state_.snat()[index];
+        weir_flow flow;
+        weir_flow_set(&flow, &source_, &destination_, source_port_, destination_port_,
+                      tuple_.protocol);
         const std::uint32_t worker =
-            weir_snat_port_owner(*tuple_.destination.port, row.first_port, workers_);
+            spread_ ? spread_->worker_of(flow)
+                    : weir_snat_port_owner(*tuple_.destination.port, row.first_port, workers_);
         out_["worker"] = worker;
         step("to a SNAT port: a backend's reply, if it belongs to a connection of worker " +
              std::to_string(worker));
@@ -309,6 +318,7 @@ private:
     weir_be16 source_port_ = 0;
     weir_be16 destination_port_ = 0;
     std::uint32_t workers_ = 1;
+    std::optional<lb::Spread> spread_; // where the devices' spreading is controlled
     bool reselect_ = false;
     json out_;
 };

@@ -64,9 +64,9 @@ struct Hello {
     std::uint32_t workers;
     std::uint32_t interfaces;
     std::uint32_t connections_per_worker;
-    std::uint32_t hugepages; // 1: tables lie in huge pages
-    std::uint32_t reserved;
-    std::uint64_t started_ns;                     // CLOCK_MONOTONIC
+    std::uint32_t hugepages;      // 1: tables lie in huge pages
+    std::uint32_t spread_entries; // of the table all devices spread by; 0: not under our control
+    std::uint64_t started_ns;     // CLOCK_MONOTONIC
     InterfaceInfo interface[WEIR_MAX_INTERFACES]; // in the order of the configuration
 };
 

@@ -3,6 +3,7 @@
 
 #include "dataplane/dpdk/eal.hpp"
 #include "dataplane/dpdk/output_capture.hpp"
+#include "dataplane/dpdk/rss.hpp"
 #include "dataplane/dpdk/start_plan.hpp"
 
 #include <algorithm>
@@ -20,7 +21,6 @@ namespace {
 
 constexpr int kUpWaitMs = 3000;
 constexpr int kLinkWaitMs = 300;
-constexpr std::uint64_t kSpreadBy = RTE_ETH_RSS_IP | RTE_ETH_RSS_TCP | RTE_ETH_RSS_UDP;
 
 void wait_for_link(const Device& device) {
     const auto deadline = std::chrono::steady_clock::now() + std::chrono::milliseconds(kLinkWaitMs);
@@ -233,10 +233,9 @@ Expected<void> start_port(const Device& device, std::uint16_t port, std::uint16_
     rte_eth_conf conf{};
     if (!device.kernel_visible())
         conf.rxmode.mtu = device.config.mtu;
-    const std::uint64_t spread = info.flow_type_rss_offloads & kSpreadBy;
-    if (queues > 1 && spread != 0 && !device.kernel_visible()) {
+    if (queues > 1 && spread_by(info) != 0 && !device.kernel_visible()) {
         conf.rxmode.mq_mode = RTE_ETH_MQ_RX_RSS;
-        conf.rx_adv_conf.rss_conf.rss_hf = spread;
+        conf.rx_adv_conf.rss_conf.rss_hf = spread_by(info);
     }
     if (int error = rte_eth_dev_configure(port, queues, queues, &conf); error != 0)
         return failed("configure", error);
@@ -265,6 +264,8 @@ Expected<void> Devices::start_bypassed(Device& device, rte_mempool* pool) {
         return started;
     for (std::uint16_t queue = 0; queue < queues; queue++)
         device.queues.push_back({port, queue});
+    if (queues > 1)
+        try_spread(device, queues);
     {
         const OutputCapture capture; // not every driver can, and says so
         rte_eth_dev_set_mtu(port, device.config.mtu);
@@ -272,6 +273,42 @@ Expected<void> Devices::start_bypassed(Device& device, rte_mempool* pool) {
         rte_eth_allmulticast_enable(port); // neighbour discovery and VRRP are multicast
     }
     wait_for_link(device);
+    return {};
+}
+
+// With a key for the time being: the flow hash's secret, from which the real one comes, arrives
+// with the first generation, before which nothing is forwarded.
+void Devices::try_spread(Device& device, std::uint32_t workers) {
+    rte_eth_dev_info info{};
+    if (rte_eth_dev_info_get(device.ports.front(), &info) != 0)
+        return;
+    const bool hardware = std::holds_alternative<config::PciDevice>(device.config.device);
+    const std::uint32_t entries = controllable_entries(info, hardware, workers);
+    const auto spread = lb::Spread::make(lb::rss_key_of({}), entries, workers);
+    if (entries == 0 || !spread)
+        return;
+    const auto applied = [&] {
+        const OutputCapture quiet;
+        return apply_spread(device.ports.front(), *spread);
+    }();
+    if (applied)
+        device.spread_entries = entries;
+    else
+        spdlog::warn("interface '{}' spreads packets as it likes: {}", device.config.name,
+                     applied.error().sentence);
+}
+
+std::uint32_t Devices::spread_entries() const {
+    std::uint32_t least = lb::kMaxSpreadEntries;
+    for (const Device& device : devices_)
+        least = std::min(least, device.spread_entries);
+    return least;
+}
+
+Expected<void> Devices::apply(const lb::Spread& spread) {
+    for (const Device& device : devices_)
+        if (auto applied = apply_spread(device.ports.front(), spread); !applied)
+            return Error{"interface '" + device.config.name + "': " + applied.error().sentence};
     return {};
 }
 
@@ -305,7 +342,7 @@ void Devices::fill(WorkerContext& context) const {
         port.queue = device.queues[queue].queue;
         port.interface_row = static_cast<std::uint8_t>(row);
         port.bypassed = !device.kernel_visible();
-        port.spread_controlled = context.workers == 1;
+        port.spread_controlled = context.workers == 1 || spread_entries() != 0;
     };
     context.interface_count = static_cast<std::uint32_t>(devices_.size());
     context.port_count = 0;
@@ -330,7 +367,7 @@ channel::InterfaceInfo Devices::describe(std::size_t row, std::uint32_t workers)
     info.kind = device.kernel_visible() ? channel::InterfaceKind::kernel_visible
                                         : channel::InterfaceKind::bypassed;
     info.queues = device.queue_count;
-    info.steering_controlled = workers == 1 ? 1 : 0;
+    info.steering_controlled = workers == 1 || spread_entries() != 0 ? 1 : 0;
     return info;
 }
 

@@ -9,6 +9,7 @@
 #include "dataplane/channel/sealed_memory.hpp"
 #include "dataplane/dpdk/kernel_interface.hpp"
 #include "dataplane/dpdk/worker_context.hpp"
+#include "dataplane/lb/spread.hpp"
 
 #include <string>
 #include <vector>
@@ -31,6 +32,7 @@ struct Device {
     std::uint32_t queue_count = 0; // 0: one a worker
     std::vector<std::uint16_t> ports;
     std::vector<QueuePair> queues;
+    std::uint32_t spread_entries = 0; // of its RSS table, tried out; 0: spreads as it likes
     std::string driver;
     std::array<std::uint8_t, 6> mac{};
 
@@ -59,6 +61,12 @@ public:
     Expected<void> start(rte_mempool* pool);
     void close();
 
+    // Entries of the table by which every device can be made to spread packets; 0 when one cannot:
+    // which device a packet comes by says nothing about its connection, so all spread alike or the
+    // owner of a packet has to follow from the packet alone.
+    std::uint32_t spread_entries() const;
+    Expected<void> apply(const lb::Spread& spread);
+
     void fill(WorkerContext& context) const; // ports of worker context.id of context.workers
     channel::InterfaceInfo describe(std::size_t row, std::uint32_t workers) const;
     std::size_t size() const { return devices_.size(); }
@@ -70,6 +78,8 @@ private:
     Expected<void> open_pci(Device& device);
     Expected<void> start_kernel_interface(Device& device, rte_mempool* pool);
     Expected<void> start_bypassed(Device& device, rte_mempool* pool);
+
+    void try_spread(Device& device, std::uint32_t workers);
 
     std::vector<Device> devices_;
     std::string bpf_directory_;

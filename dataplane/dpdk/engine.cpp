@@ -166,7 +166,9 @@ Expected<void> Engine::make_contexts() {
         return Error{"no memory for the readers of generations"};
     rcu_ = {static_cast<rte_rcu_qsbr*>(memory), [](rte_rcu_qsbr* rcu) { std::free(rcu); }};
     rte_rcu_qsbr_init(rcu_.get(), readers);
-    generations_.emplace(rcu_.get(), static_cast<std::uint32_t>(devices_->size()));
+    generations_.emplace(
+        rcu_.get(), static_cast<std::uint32_t>(devices_->size()),
+        [this](const lb::ForwardingState& first) { take_control_of_spread(first.hash_key()); });
 
     if (auto started = devices_->start(pool_); !started)
         return started;
@@ -183,6 +185,7 @@ Expected<void> Engine::make_contexts() {
         context.table = &memory_->table(worker);
         context.last_hops = &memory_->last_hops(worker);
         context.secret = random_secret();
+        context.spread = &spread_in_use_;
         context.counters = &memory_->counters();
         context.block = worker;
         context.capture_ring = memory_->capture_ring(worker);
@@ -196,6 +199,32 @@ Expected<void> Engine::make_contexts() {
         context.stop = &stop_;
     }
     return {};
+}
+
+// Runs before the workers see a generation, so that they follow it from the first packet on.
+void Engine::take_control_of_spread(const weir_hash_key& secret) {
+    const std::uint32_t entries = devices_->spread_entries();
+    if (workers_ == 1 || entries == 0)
+        return;
+    spread_ = lb::Spread::make(lb::rss_key_of(secret), entries, workers_);
+    if (!spread_) {
+        spdlog::warn("the key of this node does not reach every worker: packets that come to "
+                     "another worker than their connection's are handed over");
+        return;
+    }
+    const auto applied = [&] {
+        const OutputCapture quiet;
+        return devices_->apply(*spread_);
+    }();
+    if (!applied) {
+        spdlog::warn("{}: packets that come to another worker than their connection's are handed "
+                     "over",
+                     applied.error().sentence);
+        return;
+    }
+    spread_in_use_.store(&*spread_, std::memory_order_relaxed);
+    spdlog::info("the devices spread packets over {} workers by our key and a table of {}",
+                 workers_, entries);
 }
 
 bool Engine::any_bypassed() const {
@@ -238,6 +267,7 @@ channel::Hello Engine::hello() const {
     hello.connections_per_worker = options_.config.engine.connections;
     hello.hugepages = memory_->huge() ? 1 : 0;
     hello.started_ns = started_ns_;
+    hello.spread_entries = workers_ == 1 ? 0 : devices_->spread_entries();
     for (std::size_t row = 0; row < devices_->size(); row++)
         hello.interface[row] = devices_->describe(row, workers_);
     return hello;

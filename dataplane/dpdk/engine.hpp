@@ -48,6 +48,7 @@ private:
     Expected<void> serve();
     Expected<void> attach_tap(std::uint32_t row, const std::string& name);
     channel::Hello hello() const;
+    void take_control_of_spread(const weir_hash_key& secret);
     bool any_bypassed() const;
     void stop();
 
@@ -61,6 +62,8 @@ private:
     bool announced_ = false; // told the service manager that we forward
 
     std::optional<Devices> devices_;
+    std::optional<lb::Spread> spread_; // made with the first generation, where devices allow
+    std::atomic<const lb::Spread*> spread_in_use_{nullptr};
     std::optional<EngineMemory> memory_;
     std::unique_ptr<rte_rcu_qsbr, void (*)(rte_rcu_qsbr*)> rcu_{nullptr, nullptr};
     std::optional<Generations> generations_;

@@ -13,9 +13,11 @@
 
 #include <atomic>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 #include <unordered_map>
+#include <utility>
 #include <vector>
 
 struct rte_rcu_qsbr;
@@ -36,8 +38,12 @@ struct Generation {
 
 class Generations {
 public:
+    using BeforeFirst = std::function<void(const lb::ForwardingState&)>;
+
     // `interfaces`: how many the engine has; a generation for another number is refused.
-    Generations(rte_rcu_qsbr* rcu, std::uint32_t interfaces) : rcu_(rcu), interfaces_(interfaces) {}
+    // `before_first`: is shown the first one that is accepted, before any reader sees it.
+    Generations(rte_rcu_qsbr* rcu, std::uint32_t interfaces, BeforeFirst before_first = {})
+        : rcu_(rcu), interfaces_(interfaces), before_first_(std::move(before_first)) {}
     // REQUIRES: no thread reads current() any more.
     ~Generations() { current_.store(nullptr); }
 
@@ -75,6 +81,7 @@ private:
 
     rte_rcu_qsbr* rcu_;
     std::uint32_t interfaces_;
+    BeforeFirst before_first_;
     std::atomic<const lb::ForwardingState*> current_{nullptr};
     std::unique_ptr<Generation> running_;
     std::vector<Retired> retired_;

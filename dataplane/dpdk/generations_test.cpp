@@ -44,6 +44,22 @@ TEST_F(GenerationsTest, APublishedOneIsWhatReadersSee) {
     EXPECT_EQ(state.select(state.pools()[0], 0), 0u);
 }
 
+TEST_F(GenerationsTest, TheFirstOneIsShownBeforeReadersSeeIt) {
+    std::vector<std::uint64_t> shown;
+    Generations generations(readers_.rcu.get(), 1, [&](const lb::ForwardingState& state) {
+        EXPECT_EQ(generations.current().load(), nullptr);
+        shown.push_back(state.generation());
+    });
+    const SentGeneration third(3);
+    EXPECT_FALSE(generations.publish(3, copy_of(third.root))) << "its slot table is not there";
+    for (std::uint64_t number : {3u, 4u}) {
+        const SentGeneration sent(number);
+        ASSERT_TRUE(generations.add_segment(sent.segment_id(), copy_of(sent.segment)));
+        ASSERT_TRUE(generations.publish(number, copy_of(sent.root)));
+    }
+    EXPECT_EQ(shown, std::vector<std::uint64_t>{3});
+}
+
 TEST_F(GenerationsTest, ASegmentThatStaysIsNotSentAgain) {
     ASSERT_TRUE(send(SentGeneration(3)));
     const SentGeneration next(4);
