@@ -3,9 +3,8 @@
 // that they run, in their order.
 #include <nlohmann/json.hpp>
 
-#include <sstream>
-
 #include "control/api/connection_json.hpp"
+#include "control/api/explain_parts.hpp"
 #include "control/api/views.hpp"
 #include "control/compile/identity.hpp"
 #include "dataplane/forwarding/admit.h"
@@ -18,40 +17,9 @@ namespace {
 
 using nlohmann::json;
 
-struct Tuple {
-    std::uint8_t protocol = 0;
-    net::Endpoint source;
-    net::Endpoint destination;
-};
-
-Expected<Tuple> parse_packet(const std::string& text) {
-    std::istringstream words(text);
-    std::string protocol;
-    std::string source;
-    std::string destination;
-    std::string rest;
-    words >> protocol >> source >> destination;
-    const Error usage{"cannot read \"" + text +
-                      "\"; write it as \"tcp 198.51.100.7:40000 203.0.113.10:80\""};
-    if (!words || words >> rest || (protocol != "tcp" && protocol != "udp"))
-        return usage;
-    const auto from = net::Endpoint::parse(source);
-    if (!from)
-        return from.error();
-    const auto to = net::Endpoint::parse(destination);
-    if (!to)
-        return to.error();
-    if (!from->port || !to->port)
-        return Error{
-            "both addresses need a port, as in \"tcp 198.51.100.7:40000 203.0.113.10:80\""};
-    if (from->address.is_v4() != to->address.is_v4())
-        return Error{"source and destination are of different families"};
-    return Tuple{static_cast<std::uint8_t>(protocol == "tcp" ? 6 : 17), *from, *to};
-}
-
 class Explanation {
 public:
-    Explanation(const Snapshot& snapshot, const std::string& text, const Tuple& tuple)
+    Explanation(const Snapshot& snapshot, const std::string& text, const PacketTuple& tuple)
         : snapshot_(snapshot), state_(snapshot.live->state()), tuple_(tuple) {
         source_ = to_weir(tuple.source.address);
         destination_ = to_weir(tuple.destination.address);
@@ -64,7 +32,9 @@ public:
         out_ = {{"packet", text},           {"generation", state_.generation()},
                 {"vip", nullptr},           {"forward", nullptr},
                 {"worker", nullptr},        {"connection", nullptr},
-                {"maglev", nullptr},        {"pool", nullptr},
+                {"scheduler", nullptr},     {"maglev", nullptr},
+                {"persistence", nullptr},   {"candidates", nullptr},
+                {"encapsulation", nullptr}, {"pool", nullptr},
                 {"backend", nullptr},       {"backend_address", nullptr},
                 {"backend_state", nullptr}, {"rewrite", nullptr},
                 {"next_hop", nullptr},      {"steps", json::array()}};
@@ -116,14 +86,18 @@ private:
         weir_flow_set(&flow, &source_, &destination_, source_port_, destination_port_,
                       tuple_.protocol);
         const std::uint64_t hash = weir_flow_hash(&state_.hash_key(), &flow);
+        const weir_pool_row* network_of = state_.persistence_of_vip(id);
+        const bool by_network = weir_pool_persists(network_of);
         const std::uint32_t worker =
-            spread_ && vip.forward != WEIR_FORWARD_NAT ? spread_->worker_of(flow)
+            by_network ? weir_owner_of_network(&state_.hash_key(), &source_, network_of, workers_)
+            : spread_ && vip.forward != WEIR_FORWARD_NAT ? spread_->worker_of(flow)
             : vip.forward == WEIR_FORWARD_NAT
                 ? weir_owner_of_client(&state_.hash_key(), &source_, source_port_, tuple_.protocol,
                                        workers_)
                 : weir_owner_of_flow(hash, workers_);
         out_["worker"] = worker;
-        step("belongs to worker " + std::to_string(worker) + " of " + std::to_string(workers_));
+        step("belongs to worker " + std::to_string(worker) + " of " + std::to_string(workers_) +
+             (by_network ? ", as all of the client's network" : ""));
 
         const auto known = find_connection(worker, id);
         std::uint32_t backend = WEIR_NO_ROW;
@@ -137,7 +111,7 @@ private:
         if (!known || reselect_)
             backend = explain_selection(vip, hash);
         if (backend != WEIR_NO_ROW)
-            explain_way(vip, backend, known ? &*known : nullptr);
+            explain_way(vip, backend, hash, known ? &*known : nullptr);
     }
 
     // False: the packet goes no further.
@@ -149,32 +123,102 @@ private:
             step("its backend is down: the connection is forgotten and another one selected");
             reselect_ = true;
             return true;
-        case WEIR_KNOWN_DROP:
+        default:
             break;
         }
-        verdict(WEIR_DROP_BACKEND_DOWN);
+        if (vip.on_backend_down == WEIR_BACKEND_DOWN_RESET && !weir_forward_is_dsr(vip.forward) &&
+            vip.protocol == WEIR_IP_TCP) {
+            step("its backend is down: both ends are reset");
+            verdict(WEIR_ANSWERED_RESET);
+        } else {
+            verdict(WEIR_DROP_BACKEND_DOWN);
+        }
         return false;
     }
 
     std::uint32_t explain_selection(const weir_vip_row& vip, std::uint64_t hash) {
+        const weir_pool_row& pool = state_.pools()[vip.pool];
         if (tuple_.protocol == WEIR_IP_TCP && !(vip.flags & WEIR_VIP_HASH_RECOVERS))
-            step("no known connection: a SYN opens one, any other segment is dropped");
+            step("no known connection: a SYN opens one, any other segment is not forwarded");
         else
             step("no known connection: a backend is selected and recorded");
-        const weir_pool_row& pool = state_.pools()[vip.pool];
-        const std::uint32_t backend = state_.select(pool, hash);
+        out_["scheduler"] = scheduler_word(pool);
+        out_["persistence"] = persistence_json(pool, source_);
+        if (pool.persistence_s != 0)
+            step("if " + out_["persistence"]["network"].get<std::string>() +
+                 " opened a connection in the last " + std::to_string(pool.persistence_s) +
+                 " s, this one goes to the same backend while that is up and has room; else:");
+        if (pool.slot_count == 0) {
+            refuse(vip.flags & WEIR_VIP_REJECT_ALL_DOWN, WEIR_DROP_NO_BACKEND);
+            return WEIR_NO_ROW;
+        }
+        return schedules_by_hash(pool) ? select_by_hash(vip, pool, hash)
+                                       : list_candidates(vip, pool);
+    }
+
+    std::uint32_t select_by_hash(const weir_vip_row& vip, const weir_pool_row& pool,
+                                 std::uint64_t flow_hash) {
+        const std::uint64_t hash = weir_slot_hash(&pool, &state_.hash_key(), &source_, flow_hash);
+        std::uint32_t backend = state_.select(pool, hash);
         if (backend == WEIR_NO_ROW) {
-            verdict(WEIR_DROP_NO_BACKEND);
+            refuse(vip.flags & WEIR_VIP_REJECT_ALL_DOWN, WEIR_DROP_NO_BACKEND);
             return backend;
         }
         const std::uint32_t slot = weir_maglev_slot(hash, pool.slot_count);
         out_["maglev"] = {{"slot", slot}, {"slots", pool.slot_count}};
-        step("Maglev slot " + std::to_string(slot) + " of " + std::to_string(pool.slot_count) +
-             " belongs to " + backend_name(snapshot_, backend).name);
+        step(
+            (pool.scheduler == WEIR_SCHEDULE_SOURCE_HASH ? "by the client's address alone, " : "") +
+            std::string("Maglev slot ") + std::to_string(slot) + " of " +
+            std::to_string(pool.slot_count) + " belongs to " +
+            backend_name(snapshot_, backend).name);
+        if (has_room(snapshot_, backend))
+            return backend;
+        step("which has its max_connections, " +
+             std::to_string(state_.backends()[backend].max_connections));
+        backend = with_room_from(snapshot_, pool, slot);
+        if (backend == WEIR_NO_ROW)
+            refuse(vip.flags & WEIR_VIP_REJECT_AT_LIMIT, WEIR_DROP_BACKEND_LIMIT);
+        else
+            step("the next slot of a backend with room belongs to " +
+                 backend_name(snapshot_, backend).name);
         return backend;
     }
 
-    void explain_way(const weir_vip_row& vip, std::uint32_t id,
+    // Which backend is not known before the packet comes: what is next lies with the worker.
+    std::uint32_t list_candidates(const weir_vip_row& vip, const weir_pool_row& pool) {
+        step(pool.scheduler == WEIR_SCHEDULE_ROUND_ROBIN
+                 ? "the worker's next turn decides, in a round of " +
+                       std::to_string(pool.slot_count) + ":"
+                 : "the less loaded of two that the worker draws at random from a round of " +
+                       std::to_string(pool.slot_count) + ":");
+        out_["candidates"] = candidates_json(snapshot_, pool);
+        bool room = false;
+        for (const json& candidate : out_["candidates"]) {
+            const auto most = candidate["max_connections"].get<std::uint64_t>();
+            const auto has = candidate["connections"].get<std::uint64_t>();
+            room = room || most == 0 || has < most;
+            step("  " + candidate["backend"].get<std::string>() + ": weight " +
+                 candidate["weight"].dump() + ", connections " + std::to_string(has) +
+                 (most == 0 ? "" : " of at most " + std::to_string(most)));
+        }
+        if (!room)
+            refuse(vip.flags & WEIR_VIP_REJECT_AT_LIMIT, WEIR_DROP_BACKEND_LIMIT);
+        else
+            verdict(WEIR_FORWARDED);
+        return WEIR_NO_ROW;
+    }
+
+    // Nobody can take the connection: answered where the VIP's policy says so.
+    void refuse(bool answered, weir_verdict dropped) {
+        if (answered)
+            step(std::string(lb::verdict_info(dropped).sentence) +
+                 ": answered, within answers_pps");
+        verdict(!answered                        ? dropped
+                : tuple_.protocol == WEIR_IP_TCP ? WEIR_ANSWERED_RESET
+                                                 : WEIR_ANSWERED_UNREACHABLE);
+    }
+
+    void explain_way(const weir_vip_row& vip, std::uint32_t id, std::uint64_t hash,
                      const lb::ConnectionReader::Connection* known) {
         const weir_backend_row& backend = state_.backends()[id];
         const BackendName name = backend_name(snapshot_, id);
@@ -182,7 +226,7 @@ private:
         out_["backend"] = name.name;
         out_["backend_address"] = name.address;
         out_["backend_state"] = name.state;
-        if (vip.forward != WEIR_FORWARD_DSR_L2) {
+        if (!weir_forward_is_dsr(vip.forward)) {
             const std::string target =
                 endpoint_of(backend.address, weir_backend_port(&backend, destination_port_))
                     .to_string();
@@ -206,7 +250,21 @@ private:
                             {"source_mac", mac_text(hop.source_mac)},
                             {"vlan", vlan},
                             {"mtu", hop.mtu}};
+        std::uint32_t room = hop.mtu;
+        if (weir_forward_encapsulates(vip.forward)) {
+            const auto outer = encapsulation(state_, vip, backend, hash, hop.mtu);
+            if (!outer) {
+                step("the node has no address of the backend's family to send from");
+                verdict(WEIR_DROP_NO_NEXT_HOP);
+                return;
+            }
+            out_["encapsulation"] = outer->outer;
+            room = outer->inner_mtu;
+            step(outer->sentence);
+        }
         step("leaves by " + interface + " to " + mac_text(hop.destination_mac));
+        step(oversized_sentence(vip, room));
+        step(fragment_sentence(vip));
         verdict(WEIR_FORWARDED);
     }
 
@@ -243,8 +301,12 @@ private:
             weir_match_endpoint(&state_.match(), &source_, tuple_.protocol, source_port_);
         if (match.kind != WEIR_MATCH_BACKEND)
             return false;
-        const std::uint32_t worker = weir_owner_of_client(
-            &state_.hash_key(), &destination_, destination_port_, tuple_.protocol, workers_);
+        const weir_pool_row* pool = state_.persistence_of_backend(match.index);
+        const std::uint32_t worker =
+            weir_pool_persists(pool)
+                ? weir_owner_of_network(&state_.hash_key(), &destination_, pool, workers_)
+                : weir_owner_of_client(&state_.hash_key(), &destination_, destination_port_,
+                                       tuple_.protocol, workers_);
         out_["worker"] = worker;
         step("from a backend of a `nat` VIP: a reply, if it belongs to a connection of worker " +
              std::to_string(worker));
@@ -293,26 +355,9 @@ private:
         return std::nullopt;
     }
 
-    static std::string forward_word(std::uint8_t forward) {
-        switch (forward) {
-        case WEIR_FORWARD_NAT:
-            return "nat";
-        case WEIR_FORWARD_FULL_NAT:
-            return "full-nat";
-        default:
-            return "dsr-l2";
-        }
-    }
-
-    static std::string mac_text(const std::uint8_t* mac) {
-        net::MacAddress::Bytes bytes;
-        std::copy_n(mac, bytes.size(), bytes.begin());
-        return net::MacAddress::from_bytes(bytes).to_string();
-    }
-
     const Snapshot& snapshot_;
     const lb::ForwardingState& state_;
-    const Tuple& tuple_;
+    const PacketTuple& tuple_;
     weir_address source_{};
     weir_address destination_{};
     weir_be16 source_port_ = 0;

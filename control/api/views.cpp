@@ -45,7 +45,11 @@ json vip_json(const Snapshot& snapshot, std::size_t index) {
             {"reply_bytes", counters.reply_bytes},
             {"drops", counters.drops},
             {"on_backend_down", config::to_string(vip.on_backend_down)},
-            {"on_all_down", config::to_string(vip.on_all_down)}};
+            {"on_all_down", config::to_string(vip.on_all_down)},
+            {"on_limit", config::to_string(vip.on_limit)},
+            {"max_connections", vip.max_connections},
+            {"mss_clamp", vip.mss_clamp && config::encapsulates(vip.forward)},
+            {"packet_too_big", vip.packet_too_big}};
 }
 
 void add_traffic(json& entry, const lb::BackendCounters& counters) {
@@ -115,6 +119,8 @@ json backend_json(const Snapshot& snapshot, std::size_t pool_index, std::size_t 
                {"configured_weight", backend.weight},
                {"state", backend_state(snapshot, pool_index, index)},
                {"admin", admin_word(wish.state)},
+               {"backup", backend.backup},
+               {"max_connections", backend.max_connections},
                {"share", 0.0},
                {"next_hop", next_hop_json(snapshot, backend.address.address)}};
     add_health(entry, snapshot, pool, backend);
@@ -124,7 +130,9 @@ json backend_json(const Snapshot& snapshot, std::size_t pool_index, std::size_t 
         index < compiled->pools[pool_index].backends.size()) {
         const MemberDecision& decision = compiled->pools[pool_index].backends[index];
         if (decision.member && weights > 0)
-            entry["share"] = static_cast<double>(decision.weight) / static_cast<double>(weights);
+            entry["share"] =
+                static_cast<double>(scheduling_weight(pool.scheduler, decision.weight)) /
+                static_cast<double>(weights);
         counters = backend_counters(snapshot, compiled->backend_ids[pool_index][index]);
     }
     add_traffic(entry, counters);
@@ -154,7 +162,7 @@ json pool_json(const Snapshot& snapshot, std::size_t index) {
     std::uint64_t weights = 0;
     if (decided)
         for (const MemberDecision& decision : compiled->pools[index].backends)
-            weights += decision.member ? decision.weight : 0;
+            weights += decision.member ? scheduling_weight(pool.scheduler, decision.weight) : 0;
     const UpCount up = count_up(snapshot, index);
     const auto counts = snapshot.counts.find(pool.name);
     json result{{"name", pool.name},
@@ -163,11 +171,17 @@ json pool_json(const Snapshot& snapshot, std::size_t index) {
                 {"health", config::to_string(pool.health.type)},
                 {"backends_up", up.up},
                 {"backends_total", up.total},
+                {"persistence", nullptr},
+                {"on_backups", decided && compiled->pools[index].on_backups},
                 {"panic", decided && compiled->pools[index].panic},
                 {"alarm", counts != snapshot.counts.end() && counts->second.mass_failure},
                 {"vips", json::array()},
                 {"backends", json::array()},
                 {"leaving", leaving_json(snapshot, index)}};
+    if (pool.persistence)
+        result["persistence"] = {{"timeout_s", pool.persistence->timeout.count()},
+                                 {"prefix_v4", pool.persistence->prefix_v4},
+                                 {"prefix_v6", pool.persistence->prefix_v6}};
     for (const config::VipConfig& vip : snapshot.config.vips)
         if (vip.pool == index)
             result["vips"].push_back(vip.name);

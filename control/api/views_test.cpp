@@ -13,6 +13,8 @@
 namespace weir::control {
 namespace {
 
+using nlohmann::json;
+
 class ViewsTest : public ::testing::Test {
 protected:
     ViewsTest() {
@@ -51,6 +53,17 @@ protected:
                 .engine_why = "because",
                 .problems = {},
                 .now = {}};
+    }
+
+    void recompile() {
+        compiled_ = world_.compile();
+        live_ = Generation::seal(*compiled_, nullptr).value();
+    }
+
+    json explain(const std::string& packet) const {
+        const auto explained = explain_view(snapshot(), packet);
+        EXPECT_TRUE(explained) << explained.error().sentence;
+        return explained ? *explained : json{};
     }
 
     std::string problem_;
@@ -133,6 +146,113 @@ TEST_F(ViewsTest, ExplainOfWhatIsNotForwarded) {
     EXPECT_EQ(verdict("tcp 198.51.100.7 203.0.113.10:80"), "refused");
     EXPECT_EQ(verdict("icmp 198.51.100.7:1 203.0.113.10:80"), "refused");
     EXPECT_EQ(verdict(""), "refused");
+}
+
+TEST_F(ViewsTest, ExplainOfTurnsListsTheCandidates) {
+    world_.config.pools[0].scheduler = config::Scheduler::kLeastConnections;
+    world_.config.pools[0].backends[1].max_connections = 5;
+    recompile();
+    counters_->backend(0, 1).connections_active = 5;
+    const json explained = explain("tcp 198.51.100.7:40000 203.0.113.10:80");
+    EXPECT_EQ(explained["scheduler"], "lc");
+    EXPECT_EQ(explained["maglev"], nullptr);
+    EXPECT_EQ(explained["backend"], nullptr) << "the worker's turn decides";
+    ASSERT_EQ(explained["candidates"].size(), 3u);
+    std::uint64_t connections = 0;
+    for (const json& candidate : explained["candidates"]) {
+        EXPECT_EQ(candidate["weight"], 1) << "lc knows no weights";
+        connections += candidate["connections"].get<std::uint64_t>();
+    }
+    EXPECT_EQ(connections, 5u);
+    EXPECT_EQ(explained["verdict"], "forwarded");
+    for (config::BackendConfig& backend : world_.config.pools[0].backends)
+        backend.max_connections = 1;
+    for (const std::uint32_t id : {0u, 1u, 2u})
+        counters_->backend(0, id).connections_active = 1;
+    recompile();
+    EXPECT_EQ(explain("tcp 198.51.100.7:40000 203.0.113.10:80")["verdict"], "answered_reset");
+    world_.config.vips[0].on_limit = config::OnLimit::kDrop;
+    recompile();
+    EXPECT_EQ(explain("tcp 198.51.100.7:40000 203.0.113.10:80")["verdict"], "drop_backend_limit");
+}
+
+TEST_F(ViewsTest, ExplainPassesFullBackendsBy) {
+    const char* packet = "tcp 198.51.100.7:40000 203.0.113.10:80";
+    const std::string first = explain(packet)["backend"];
+    for (config::BackendConfig& backend : world_.config.pools[0].backends)
+        backend.max_connections = backend.name == first ? 1 : 0;
+    recompile();
+    EXPECT_EQ(explain(packet)["backend"], first) << "it has room";
+    for (std::uint32_t id = 0; id < 3; id++)
+        counters_->backend(0, id).connections_active = 1;
+    EXPECT_NE(explain(packet)["backend"], first);
+    EXPECT_EQ(explain(packet)["verdict"], "forwarded");
+}
+
+TEST_F(ViewsTest, ExplainOfATunnelNamesTheOuterPacket) {
+    world_.config.vips[0].forward = config::ForwardMode::kDsrGue;
+    recompile();
+    const json explained = explain("tcp 198.51.100.7:40000 203.0.113.10:80");
+    EXPECT_EQ(explained["forward"], "dsr-gue");
+    EXPECT_EQ(explained["rewrite"], nullptr);
+    const json& outer = explained["encapsulation"];
+    EXPECT_EQ(outer["overhead"], 20 + 8 + 4);
+    EXPECT_EQ(outer["inner_mtu"], 1500 - 32);
+    EXPECT_EQ(outer["mss"], 1500 - 32 - 40);
+    EXPECT_EQ(outer["source"].get<std::string>().substr(0, 10), "192.0.2.2:");
+    const std::string backend = explained["backend_address"];
+    EXPECT_EQ(outer["destination"], backend.substr(0, backend.find(':')) + ":6080");
+    const std::string steps = explained["steps"].dump();
+    EXPECT_NE(steps.find("fragmentation needed, MTU 1468"), std::string::npos) << steps;
+}
+
+TEST_F(ViewsTest, ExplainOfAnEmptyPoolFollowsItsPolicy) {
+    for (const config::BackendConfig& backend : world_.config.pools[0].backends)
+        world_.health.down.insert({"web", backend.address});
+    const auto verdict = [&](config::OnAllDown policy) {
+        world_.config.vips[0].on_all_down = policy;
+        recompile();
+        return explain("tcp 198.51.100.7:40000 203.0.113.10:80")["verdict"].get<std::string>();
+    };
+    EXPECT_EQ(verdict(config::OnAllDown::kOpen), "forwarded");
+    EXPECT_EQ(verdict(config::OnAllDown::kDrop), "drop_no_backend");
+    EXPECT_EQ(verdict(config::OnAllDown::kReject), "answered_reset");
+}
+
+TEST_F(ViewsTest, PersistenceHasItsNetworkAndOwner) {
+    engine_.hello.workers = 8;
+    world_.config.pools[0].persistence = {std::chrono::minutes(10), 24, 64};
+    recompile();
+    const json first = explain("tcp 198.51.100.7:40000 203.0.113.10:80");
+    EXPECT_EQ(first["persistence"], (json{{"network", "198.51.100.0/24"}, {"timeout_s", 600}}));
+    for (const char* port : {"40001", "50000", "60000"})
+        EXPECT_EQ(explain(std::string("tcp 198.51.100.99:") + port + " 203.0.113.10:80")["worker"],
+                  first["worker"])
+            << "one worker for the network";
+    const auto pool = pool_view(snapshot(), "web");
+    EXPECT_EQ((*pool)["persistence"]["prefix_v4"], 24);
+}
+
+TEST_F(ViewsTest, PoolsShowBackupsAndLimits) {
+    world_.config.pools[0].backends[2].backup = true;
+    world_.config.pools[0].backends[2].max_connections = 9;
+    world_.config.pools[0].backends[0].weight = 30;
+    recompile();
+    json pool = *pool_view(snapshot(), "web");
+    EXPECT_EQ(pool["on_backups"], false);
+    EXPECT_EQ(pool["backends"][2]["backup"], true);
+    EXPECT_EQ(pool["backends"][2]["max_connections"], 9);
+    EXPECT_EQ(pool["backends"][2]["share"], 0.0);
+    EXPECT_EQ(pool["backends"][0]["share"], 0.75);
+    world_.config.pools[0].scheduler = config::Scheduler::kRoundRobin;
+    world_.health.down.insert({"web", world_.config.pools[0].backends[1].address});
+    recompile();
+    EXPECT_EQ((*pool_view(snapshot(), "web"))["backends"][0]["share"], 1.0);
+    world_.health.down.insert({"web", world_.config.pools[0].backends[0].address});
+    recompile();
+    pool = *pool_view(snapshot(), "web");
+    EXPECT_EQ(pool["on_backups"], true);
+    EXPECT_EQ(pool["backends"][2]["share"], 1.0);
 }
 
 TEST_F(ViewsTest, MetricsAreWellFormed) {

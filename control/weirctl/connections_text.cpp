@@ -29,6 +29,9 @@ std::string decision(const json& answer) {
     if (maglev.is_object())
         return "none: Maglev slot " + digits_of(maglev, "slot") + " of " +
                digits_of(maglev, "slots") + " decides";
+    if (elements(answer, "candidates").size() > 0)
+        return "none: " + shown(answer, "scheduler") + " decides between " +
+               counted(elements(answer, "candidates").size(), "backend");
     return "none";
 }
 
@@ -88,6 +91,9 @@ std::string explain_text(const json& answer) {
                                  shown(answer, "backend_state"));
     if (const json& rewrite = member(answer, "rewrite"); rewrite.is_object())
         sheet.add("rewrite", shown(rewrite, "source") + " -> " + shown(rewrite, "destination"));
+    if (const json& outer = member(answer, "encapsulation"); outer.is_object())
+        sheet.add("outer", shown(outer, "source") + " -> " + shown(outer, "destination") + ", " +
+                               digits_of(outer, "inner_mtu") + " bytes inside");
     if (const json& hop = member(answer, "next_hop"); hop.is_object())
         sheet.add("next hop", next_hop(hop));
     sheet.add("generation", digits_of(answer, "generation"));

@@ -13,7 +13,9 @@ std::string state_of(const json& backend) {
     std::string state = shown(backend, "state");
     const std::string wish = text_of(backend, "admin");
     if ((wish == "drain" && state != "draining") || (wish == "disable" && state != "disabled"))
-        return state + ", " + wish;
+        state += ", " + wish;
+    if (is_true(backend, "backup"))
+        state += ", backup";
     return state;
 }
 
@@ -45,6 +47,13 @@ std::string last_probe_of(const json& backend) {
     return result;
 }
 
+// With the limit where there is one.
+std::string connections_of(const json& backend) {
+    if (count_of(backend, "max_connections") == 0)
+        return shown(backend, "connections");
+    return shown(backend, "connections") + " of " + shown(backend, "max_connections");
+}
+
 Table traffic_table() {
     return Table({{"BACKEND"},
                   {"ADDRESS"},
@@ -59,13 +68,21 @@ Table traffic_table() {
 
 void add_traffic(Table& table, const json& backend) {
     table.add({shown(backend, "name"), shown(backend, "address"), state_of(backend),
-               weight_of(backend), share_of(backend), shown(backend, "connections"),
+               weight_of(backend), share_of(backend), connections_of(backend),
                shown(backend, "connections_opened"), bytes_of(backend, "bytes"),
                bytes_of(backend, "reply_bytes")});
 }
 
+std::string persistence_of(const json& pool) {
+    const json& persistence = member(pool, "persistence");
+    return duration_of(persistence, "timeout_s") + ", by /" + digits_of(persistence, "prefix_v4") +
+           " (IPv4) and /" + digits_of(persistence, "prefix_v6") + " (IPv6)";
+}
+
 std::string alarms(const json& pool) {
     std::string text;
+    if (is_true(pool, "on_backups"))
+        text += "\nbackups serve: too few of the others are up";
     if (is_true(pool, "panic"))
         text += "\nPANIC: too few backends are up; on_all_down of each VIP decides";
     if (is_true(pool, "alarm"))
@@ -118,9 +135,11 @@ std::string pool_text(const json& pool) {
     Sheet sheet;
     sheet.add("pool", shown(pool, "name"));
     sheet.add("scheduler",
-              text_of(pool, "scheduler") == "maglev"
+              text_of(pool, "scheduler") == "maglev" || text_of(pool, "scheduler") == "source-hash"
                   ? shown(pool, "scheduler") + ", " + digits_of(pool, "maglev_size") + " slots"
                   : shown(pool, "scheduler"));
+    if (member(pool, "persistence").is_object())
+        sheet.add("persistence", persistence_of(pool));
     sheet.add("health", shown(pool, "health"));
     sheet.add("backends",
               up_of_total(pool, "backends_up", "backends_total") + " up" + alarms(pool));

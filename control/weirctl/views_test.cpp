@@ -48,6 +48,8 @@ const Case kCases[] = {
     {"explain", explain_text},
     {"explain_known", explain_text},
     {"explain_other", explain_text},
+    {"explain_tunnel", explain_text},
+    {"explain_turns", explain_text},
     {"applied", applied_text},
     {"applied_nothing", applied_text},
     {"not_applied", not_applied_text},

@@ -45,6 +45,7 @@ std::string vip_text(const json& vip) {
                           up_of_total(vip, "backends_up", "backends_total") + " backends up");
     sheet.add("backend down", shown(vip, "on_backend_down"));
     sheet.add("all down", shown(vip, "on_all_down"));
+    sheet.add("at limit", shown(vip, "on_limit"));
     sheet.add("connections",
               shown(vip, "connections") + " now, " + shown(vip, "connections_opened") + " opened");
     sheet.add("received", shown(vip, "packets") + " packets, " + bytes_of(vip, "bytes"));
