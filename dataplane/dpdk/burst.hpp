@@ -22,6 +22,15 @@ enum class Origin : std::uint8_t {
     from_kernel, // from the TAP: leaves as it is
 };
 
+// A packet made here: a further fragment, or a second reset.
+struct Generated {
+    rte_mbuf* mbuf;
+    std::uint8_t of; // leaves right after this packet of the burst
+    std::uint8_t out_interface;
+    weir_verdict verdict;
+};
+inline constexpr std::uint32_t kMostGenerated = 64; // of a burst; what needs more is dropped
+
 struct Burst {
     Origin origin;
     std::uint32_t count;
@@ -44,8 +53,11 @@ struct Burst {
     lb::LastHop last_hop[kBurstSize]; // of replies: a copy, the row may be recycled meanwhile
 
     // where it leaves
+    std::uint32_t mtu[kBurstSize]; // of the packet as it came; 0: not known
     weir_link link[kBurstSize];
     std::uint8_t out_interface[kBurstSize]; // interface row
+    std::uint32_t generated_count;
+    Generated generated[kMostGenerated];
 };
 
 } // namespace weir::dpdk

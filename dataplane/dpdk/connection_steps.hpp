@@ -83,4 +83,8 @@ inline void erase(Worker& worker, lb::EntryIndex entry) {
 // is gone. In stage_find.cpp.
 void follow_known(Worker& worker, Burst& burst, std::uint32_t i, const weir_vip_row& vip);
 
+// Moves the frame's head to fit the tag it leaves with and writes the link header. In
+// stage_rewrite.cpp.
+weir_verdict give_link(rte_mbuf* mbuf, weir_packet& packet, const weir_link& link);
+
 } // namespace weir::dpdk

@@ -3,6 +3,18 @@
 #include "dataplane/dpdk/connection_steps.hpp"
 
 namespace weir::dpdk {
+namespace {
+
+// Its backend is down and so it ends, as if the backend had reset it: a SYN may start it anew at
+// once, and until the entry expires every other packet is answered again.
+void give_up(Worker& worker, lb::EntryIndex entry, const weir_packet& packet) {
+    const lb::HotRow& row = worker.table.row(entry);
+    auto reset = static_cast<std::uint8_t>(lb::ConnectionState::kRstBackend);
+    if (packet.protocol == WEIR_IP_TCP && row.state != reset)
+        worker.table.update(entry, reset, static_cast<std::uint16_t>(row.last_hop), worker.now_s);
+}
+
+} // namespace
 
 void follow_known(Worker& worker, Burst& burst, std::uint32_t i, const weir_vip_row& vip) {
     lb::EntryIndex entry = burst.entry[i];
@@ -18,19 +30,24 @@ void follow_known(Worker& worker, Burst& burst, std::uint32_t i, const weir_vip_
     bool restart = lb::restarts(state, packet.tcp_flags) && packet.protocol == WEIR_IP_TCP &&
                    !(half_open && backend.state == WEIR_BACKEND_UP);
     weir_known_step step = restart ? WEIR_KNOWN_RESELECT : weir_admit_known(&vip, &backend);
-    if (step == WEIR_KNOWN_DROP)
-        return drop(worker, burst, i, WEIR_DROP_BACKEND_DOWN);
-    if (step == WEIR_KNOWN_RESELECT) {
-        erase(worker, entry);
-        burst.entry[i] = lb::kNoEntry;
-        return;
-    }
     burst.backend[i] = backend_row;
     if (vip.forward == WEIR_FORWARD_FULL_NAT) {
         if (row.snat_address >= worker.state->snat().size())
             return drop(worker, burst, i, WEIR_DROP_NO_CONNECTION);
         burst.translation[i].source = worker.state->snat()[row.snat_address].address;
         burst.translation[i].source_port = row.snat_port;
+    }
+    if (step == WEIR_KNOWN_DROP || (step == WEIR_KNOWN_RESELECT && is_bystander(packet))) {
+        if (!is_bystander(packet))
+            give_up(worker, entry, packet);
+        return drop(worker, burst, i, WEIR_DROP_BACKEND_DOWN);
+    }
+    if (step == WEIR_KNOWN_RESELECT) {
+        erase(worker, entry);
+        burst.entry[i] = lb::kNoEntry;
+        burst.backend[i] = WEIR_NO_ROW;
+        weir_translation_of(&packet, &burst.translation[i]);
+        return;
     }
     if (is_bystander(packet)) // comes from a router on the way, not from the client's last hop
         return;

@@ -40,6 +40,28 @@ void send(Worker& worker, const WorkerPort& port, Outgoing& outgoing) {
         worker.tally.verdicts[WEIR_DROP_TX_FULL]++;
         rte_pktmbuf_free(outgoing.mbuf[i]);
     }
+    outgoing.count = 0;
+}
+
+void put(Worker& worker, Outgoing* outgoing, std::uint8_t interface, rte_mbuf* mbuf,
+         std::uint8_t verdict) {
+    Outgoing& out = outgoing[interface];
+    if (out.count == kBurstSize)
+        send(worker, worker.context.ports[interface], out);
+    out.mbuf[out.count] = mbuf;
+    out.verdict[out.count++] = verdict;
+}
+
+// What was made of packet `i`, right behind it.
+void put_generated(Worker& worker, Outgoing* outgoing, const Burst& burst, std::uint32_t i) {
+    for (std::uint32_t k = 0; k < burst.generated_count; k++) {
+        const Generated& made = burst.generated[k];
+        if (made.of != i)
+            continue;
+        worker.tally.generated++;
+        put(worker, outgoing, made.out_interface, made.mbuf,
+            static_cast<std::uint8_t>(made.verdict));
+    }
 }
 
 // Gives the packet to the kernel-path thread; the verdict it ends with.
@@ -90,9 +112,8 @@ void transmit(Worker& worker, Burst& burst) {
             verdict_class = WEIR_CLASS_DROP;
         }
         if (verdict_class == WEIR_CLASS_FORWARD) {
-            Outgoing& out = outgoing[burst.out_interface[i]];
-            out.mbuf[out.count] = burst.mbuf[i];
-            out.verdict[out.count++] = burst.verdict[i];
+            put(worker, outgoing, burst.out_interface[i], burst.mbuf[i], burst.verdict[i]);
+            put_generated(worker, outgoing, burst, i);
             continue;
         }
         if (verdict_class == WEIR_CLASS_PUNT) {
@@ -102,7 +123,9 @@ void transmit(Worker& worker, Burst& burst) {
         worker.tally.verdicts[verdict]++;
         if (verdict_class == WEIR_CLASS_DROP)
             rte_pktmbuf_free(burst.mbuf[i]);
+        put_generated(worker, outgoing, burst, i);
     }
+    burst.generated_count = 0;
     for (std::uint32_t row = 0; row < worker.context.interface_count; row++)
         if (outgoing[row].count != 0)
             send(worker, worker.context.ports[row], outgoing[row]);

@@ -20,6 +20,7 @@ void parse(Worker& worker, Burst& burst) {
         rte_mbuf* mbuf = burst.mbuf[i];
         burst.vip[i] = WEIR_NO_ROW;
         burst.backend[i] = WEIR_NO_ROW;
+        burst.mtu[i] = 0;
         if (!worker.state) {
             burst.verdict[i] = WEIR_DROP_NO_CONFIGURATION;
             continue;

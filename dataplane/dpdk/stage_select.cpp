@@ -16,7 +16,7 @@ bool by_hash(const weir_pool_row& pool) {
 }
 
 bool opens(const weir_packet& packet) {
-    return packet.protocol != WEIR_IP_TCP || weir_packet_opens(&packet);
+    return !is_bystander(packet) && (packet.protocol != WEIR_IP_TCP || weir_packet_opens(&packet));
 }
 
 // Connections of a backend, of all workers, and those that packets before i of this burst are about
@@ -80,7 +80,7 @@ lb::Choice choose(Worker& worker, const Burst& burst, std::uint32_t i, std::uint
     lb::Choice choice{remembered(worker, burst, i, pool, key), false};
     if (choice.backend == WEIR_NO_ROW)
         choice = scheduled(worker, burst, i, pool_row, client);
-    if (choice.backend != WEIR_NO_ROW)
+    if (choice.backend != WEIR_NO_ROW && !is_bystander(burst.packet[i]))
         worker.persistence->remember(
             key, choice.backend, worker.state->backends()[choice.backend].identity, worker.now_s);
     return choice;
@@ -94,6 +94,15 @@ void select_backend(Worker& worker, Burst& burst) {
             continue;
         const weir_vip_row& vip = worker.state->vips()[burst.vip[i]];
         weir_verdict verdict = weir_admit_new(&burst.packet[i], &vip);
+        // Its first fragment may be in this burst and not recorded yet: record looks again.
+        if (verdict == WEIR_DROP_NO_CONNECTION &&
+            burst.packet[i].flags & WEIR_PACKET_LATER_FRAGMENT)
+            continue;
+        // Nothing recorded vouches for it, so anybody could have sent it.
+        if (verdict == WEIR_UNDECIDED && burst.packet[i].flags & WEIR_PACKET_ICMP_ERROR &&
+            !worker.icmp_errors.take(worker.time_ns,
+                                     worker.share_of(worker.state->node().icmp_pps)))
+            verdict = WEIR_DROP_ICMP_RATE;
         if (verdict != WEIR_UNDECIDED) {
             drop(worker, burst, i, verdict);
             continue;

@@ -25,6 +25,8 @@ void select_backend(Worker& worker, Burst& burst);
 // Remembers what was selected; gives full-nat connections their source port.
 void record(Worker& worker, Burst& burst);
 void rewrite(Worker& worker, Burst& burst);
+// Turns dropped packets whose sender should know into resets and ICMP errors.
+void answer(Worker& worker, Burst& burst);
 // While a capture is on: first what later stages may leave unset, at the end copies of what
 // matches.
 void clear_rows(Burst& burst);

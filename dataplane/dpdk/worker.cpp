@@ -4,6 +4,7 @@
 #include "dataplane/dpdk/stages.hpp"
 
 #include <rte_cycles.h>
+#include <rte_mbuf.h>
 #include <rte_rcu_qsbr.h>
 
 #include <algorithm>
@@ -74,6 +75,7 @@ void process(Worker& worker, Burst& burst) {
         select_backend(worker, burst);
         record(worker, burst);
         rewrite(worker, burst);
+        answer(worker, burst);
     }
     if (worker.capture.on()) [[unlikely]]
         capture(worker, burst);
@@ -109,9 +111,10 @@ bool take_all_in(Worker& worker, Burst& burst) {
 } // namespace
 
 bool poll(Worker& worker, Burst& burst, std::uint64_t now_ns) {
-    worker.follow_generation();
+    worker.time_ns = now_ns;
     worker.now_ms = now_ns / 1'000'000;
     worker.now_s = static_cast<std::uint16_t>(now_ns / 1'000'000'000);
+    worker.follow_generation();
     worker.fragments.expire(worker.now_ms);
     worker.capture.follow(now_ns);
     bool brought_packets = take_all_in(worker, burst);
@@ -144,11 +147,20 @@ Worker::Worker(WorkerContext& given, std::uint64_t now_ns)
         capture = lb::CaptureProducer(context.capture_ring, *context.capture_order);
 }
 
+Worker::~Worker() {
+    lb::ReleasedFragment waiting;
+    fragments.expire(UINT64_MAX);
+    while (fragments.take_released(waiting))
+        rte_pktmbuf_free(static_cast<rte_mbuf*>(waiting.packet));
+}
+
 void Worker::follow_generation() {
     const lb::ForwardingState* newest = context.state->load(std::memory_order_acquire);
     rte_rcu_qsbr_quiescent(context.rcu, context.id);
     if (newest == state)
         return;
+    if (!state)
+        grace_began_ms = now_ms;
     state = newest;
     if (!state)
         return;
@@ -240,6 +252,7 @@ void Worker::count(std::uint64_t now_ns, bool brought_packets) {
     if (brought_packets) {
         block.bursts++;
         block.handed_in += tally.handed_in;
+        block.generated += tally.generated;
         for (std::size_t verdict = 0; verdict < tally.verdicts.size(); verdict++)
             block.verdicts[verdict] += tally.verdicts[verdict];
         for (std::uint32_t row = 0; row < context.interface_count; row++) {

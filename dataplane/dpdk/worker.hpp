@@ -5,6 +5,7 @@
 #pragma once
 
 #include "dataplane/dpdk/burst.hpp"
+#include "dataplane/dpdk/token_bucket.hpp"
 #include "dataplane/dpdk/worker_context.hpp"
 #include "dataplane/lb/capture_ring.hpp"
 #include "dataplane/lb/connection_lifetime.hpp"
@@ -22,17 +23,29 @@ namespace weir::dpdk {
 class Worker {
 public:
     Worker(WorkerContext& given, std::uint64_t now_ns);
+    ~Worker(); // frees the fragments that still wait
+    Worker(const Worker&) = delete;
+    Worker& operator=(const Worker&) = delete;
 
     WorkerContext& context;
     const lb::ForwardingState* state = nullptr; // of this poll; null before the first generation
     const lb::Spread* spread = nullptr;         // null: uncontrolled
     lb::ConnectionTable& table;
     lb::LastHops& last_hops;
-    std::uint64_t now_ms = 0; // monotonic
-    std::uint16_t now_s = 0;  // monotonic seconds modulo 65536
+    std::uint64_t time_ns = 0; // monotonic
+    std::uint64_t now_ms = 0;
+    std::uint16_t now_s = 0; // monotonic seconds modulo 65536
     lb::FragmentTable fragments;
     lb::Scheduler scheduler;
     std::unique_ptr<lb::PersistenceTable> persistence; // taken before the loop starts
+    // Until reset_grace_s after the first generation, unknown TCP connections are not reset.
+    std::uint64_t grace_began_ms = 0;
+    TokenBucket answers;     // of this worker: its share of answers_pps
+    TokenBucket icmp_errors; // without a recorded connection: its share of icmp_pps
+    // A worker's share of a rate that holds for all workers together.
+    std::uint32_t share_of(std::uint32_t pps) const {
+        return pps == 0 ? 0 : std::max(pps / context.workers, 1u);
+    }
 
     // SNAT ports of this worker, by family. Follows the generation's SNAT rows.
     lb::SnatPorts snat_v4;
@@ -52,6 +65,7 @@ public:
         std::array<std::uint32_t, WEIR_VERDICT_COUNT> verdicts{};
         std::array<lb::PortCounters, WEIR_MAX_INTERFACES> ports{};
         std::uint32_t handed_in = 0;
+        std::uint32_t generated = 0;
     } tally;
     std::uint64_t connections_opened = 0;
     std::uint64_t connections_expired = 0;

@@ -220,6 +220,7 @@ public:
     }
 
     ~Lab() {
+        running_.clear();
         for (rte_ring* ring : {punt_control_, punt_data_, from_kernel_})
             drain(ring);
         rte_eth_dev_stop(port_);

@@ -192,7 +192,7 @@ TEST(Worker, PoolWithoutBackendsNoWayAndTooSmallAWayAreNamed) {
     EXPECT_EQ(lab.verdicts(WEIR_DROP_NO_NEXT_HOP), 1u);
     lab.change([](lb::StateTables& tables) {
         for (weir_next_hop_row& hop : tables.next_hops)
-            hop.mtu = 44; // the packet has 45 bytes
+            hop.mtu = 27; // no room for 8 bytes behind the header
     });
     EXPECT_TRUE(lab.send(syn).empty());
     EXPECT_EQ(lab.verdicts(WEIR_DROP_TOO_BIG), 1u);

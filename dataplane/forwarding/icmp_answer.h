@@ -73,10 +73,11 @@ WEIR_INLINE enum weir_verdict weir_unanswered(uint8_t family, uint8_t type, uint
 }
 
 /* `data`..`end`: the frame with weir_icmp_answer_bytes prepended and cut to weir_icmp_frame_bytes;
- * `packet`: still as it was parsed. `mtu` is that of fragmentation needed or packet too big, 0 for
- * all else. The frame is then ready to go. */
+ * `packet`: still as it was parsed. `source`: who speaks, the VIP. `mtu` is that of fragmentation
+ * needed or packet too big, 0 for all else. The frame is then ready to go. */
 WEIR_INLINE enum weir_verdict weir_write_icmp_error(uint8_t* data, const uint8_t* end,
-                                                    const struct weir_packet* packet, uint8_t type,
+                                                    const struct weir_packet* packet,
+                                                    const struct weir_address* source, uint8_t type,
                                                     uint8_t code, uint32_t mtu) {
     struct weir_link_bytes link; /* where the old one stands the new IP header goes */
     if (!weir_may_answer(packet) ||
@@ -84,7 +85,7 @@ WEIR_INLINE enum weir_verdict weir_write_icmp_error(uint8_t* data, const uint8_t
         !weir_at(data, end, weir_icmp_frame_bytes(packet) - 1, 1))
         return weir_unanswered(packet->family, type, code);
     struct weir_icmp_message message;
-    message.source = weir_packet_destination(packet);
+    message.source = *source;
     message.destination = weir_packet_source(packet);
     message.word = packet->family == 4 && mtu > 0xffff ? 0xffff : mtu;
     message.quote_bytes = weir_icmp_quote_bytes(packet->family, packet->l3_length);

@@ -36,9 +36,10 @@ std::pair<Bytes, weir_verdict> answered(const Bytes& frame, const Error& error) 
     put(room, frame);
     room.resize(weir_icmp_frame_bytes(&packet));
     ExactCopy copy(room);
-    const weir_verdict verdict =
-        weir_write_icmp_error(copy.data(), copy.end(), &packet, six ? error.type6 : error.type4,
-                              six ? error.code6 : error.code4, error.mtu);
+    const weir_address vip = weir_packet_destination(&packet);
+    const weir_verdict verdict = weir_write_icmp_error(copy.data(), copy.end(), &packet, &vip,
+                                                       six ? error.type6 : error.type4,
+                                                       six ? error.code6 : error.code4, error.mtu);
     return {Bytes(static_cast<const uint8_t*>(copy.data()), copy.end()), verdict};
 }
 
@@ -140,7 +141,8 @@ TEST(WriteIcmpError, NeverWritesPastACutPacket) {
         put(room, whole);
         for (size_t size = 0; size < weir_icmp_frame_bytes(&packet); size++) {
             ExactCopy copy(std::span<const uint8_t>(room).first(size));
-            ASSERT_EQ(weir_write_icmp_error(copy.data(), copy.end(), &packet, 3, 4, 1400),
+            const weir_address vip = weir_packet_destination(&packet);
+            ASSERT_EQ(weir_write_icmp_error(copy.data(), copy.end(), &packet, &vip, 3, 4, 1400),
                       weir_unanswered(packet.family, 3, 4))
                 << sample.name << ' ' << size;
         }

@@ -10,6 +10,23 @@
 
 #include "dataplane/forwarding/rewrite.h"
 
+/* The address an error itself comes from; packet->flow has only the quoted packet's. */
+WEIR_INLINE struct weir_address weir_icmp_error_source(const uint8_t* data, const uint8_t* end,
+                                                       const struct weir_packet* packet) {
+    struct weir_address source = {{0, 0}};
+    const uint8_t* header = weir_at(data, end, packet->l3_offset, WEIR_V4_BYTES);
+    if (!header)
+        return source;
+    if (packet->family == 4)
+        return weir_address_from_v4(weir_load32(header + 12));
+    header = weir_at(data, end, packet->l3_offset, WEIR_V6_BYTES);
+    if (!header)
+        return source;
+    source.word[0] = weir_load64(header + 8);
+    source.word[1] = weir_load64(header + 16);
+    return source;
+}
+
 /* What the quote's changes add to the ICMP checksum, collected while they are written. */
 struct weir_quote_changes {
     uint64_t pseudo; /* addresses and ports: what L4 checksums of the quoted packet cover */

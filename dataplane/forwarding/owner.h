@@ -7,9 +7,9 @@
  *             opened the connection chose it among its own
  * VIPs whose pool has persistence: the client's network, so that one worker remembers where it
  * went. Pools without are given as NULL here.
- * Where NICs spread packets by a table of ours, the owner of DSR packets, of full-nat packets without
- * persistence and of full-nat replies is whom the NIC gives them to (lb/spread.hpp); what stands here
- * is for the others then.
+ * Where NICs spread packets by a table of ours, the owner of DSR packets, of full-nat packets
+ * without persistence and of full-nat replies is whom the NIC gives them to (lb/spread.hpp); what
+ * stands here is for the others then.
  */
 #pragma once
 

@@ -183,8 +183,9 @@ void answer(const Bytes& frame, const weir_packet& packet, const Picks& picks) {
         with_room(frame, weir_icmp_answer_bytes(&packet), weir_icmp_frame_bytes(&packet));
     ExactCopy copy(room);
     const uint8_t type = packet.family == 4 ? WEIR_ICMP_UNREACHABLE : WEIR_ICMP6_TOO_BIG;
-    if (weir_write_icmp_error(copy.data(), copy.end(), &packet, type, packet.family == 4 ? 4 : 0,
-                              picks.mtu) != WEIR_UNDECIDED)
+    const weir_address vip = weir_packet_destination(&packet);
+    if (weir_write_icmp_error(copy.data(), copy.end(), &packet, &vip, type,
+                              packet.family == 4 ? 4 : 0, picks.mtu) != WEIR_UNDECIDED)
         return;
     check_message(copy, parsed(copy));
 }
