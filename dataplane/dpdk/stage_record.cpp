@@ -118,7 +118,7 @@ void record_one(Worker& worker, Burst& burst, std::uint32_t i) {
         worker.vip_counters(burst.vip[i]).connections_opened++;
         worker.vip_counters(burst.vip[i]).connections_active++;
         worker.backend_counters(wanted.backend).connections_opened++;
-        worker.backend_counters(wanted.backend).connections_active++;
+        lb::add_active(worker.backend_counters(wanted.backend), 1);
         return;
     }
     worker.last_hops.release(wanted.last_hop);

@@ -24,10 +24,8 @@ bool opens(const weir_packet& packet) {
 // theirs at most.
 std::uint64_t connections_of(const Worker& worker, const Burst& burst, std::uint32_t i,
                              std::uint32_t backend) {
-    std::uint64_t sum = 0;
-    for (std::uint32_t block = 0; block < worker.context.workers; block++)
-        sum += __atomic_load_n(&worker.context.counters->backend(block, backend).connections_active,
-                               __ATOMIC_RELAXED);
+    std::uint64_t sum =
+        lb::active_of_all(*worker.context.counters, worker.context.workers, backend);
     for (std::uint32_t earlier = 0; earlier < i; earlier++)
         sum += burst.verdict[earlier] == WEIR_UNDECIDED && burst.backend[earlier] == backend &&
                        burst.entry[earlier] == lb::kNoEntry

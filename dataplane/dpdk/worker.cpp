@@ -200,8 +200,7 @@ void Worker::forget(const lb::HotRow& row) {
     last_hops.release(static_cast<std::uint16_t>(row.last_hop));
     lb::VipCounters& vip = vip_counters(row.vip);
     vip.connections_active--;
-    lb::BackendCounters& backend = backend_counters(row.backend);
-    backend.connections_active--;
+    lb::add_active(backend_counters(row.backend), -1);
 }
 
 void Worker::expire(std::uint64_t now_ns) {

@@ -123,6 +123,23 @@ private:
     CountersHeader* header_;
 };
 
+// Connections of a backend: the other workers read them while they schedule, outside of sections.
+inline void add_active(BackendCounters& backend, std::int64_t change) {
+    std::atomic_ref<std::uint64_t> active(backend.connections_active);
+    active.store(active.load(std::memory_order_relaxed) + static_cast<std::uint64_t>(change),
+                 std::memory_order_relaxed);
+}
+
+// Of all workers together, as of now: no two of the numbers need be of the same moment.
+inline std::uint64_t active_of_all(const CountersView& counters, std::uint32_t workers,
+                                   std::uint32_t backend) {
+    std::uint64_t sum = 0;
+    for (std::uint32_t block = 0; block < workers; block++)
+        sum += std::atomic_ref<std::uint64_t>(counters.backend(block, backend).connections_active)
+                   .load(std::memory_order_relaxed);
+    return sum;
+}
+
 // The writer's section around all stores to a block.
 inline void begin_write(WorkerCounters& block) {
     std::atomic_ref<std::uint64_t> sequence(block.sequence);
