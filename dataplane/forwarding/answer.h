@@ -36,15 +36,18 @@ WEIR_INLINE bool weir_packet_is_icmp_error(const struct weir_packet* packet) {
     return packet->protocol == WEIR_IP_ICMPV6 && (type < 128 || type == 137);
 }
 
-/* One host's address, that is: not "this network", loopback, multicast, class E or broadcast. */
-WEIR_INLINE bool weir_address_is_one_host(const struct weir_address* address) {
-    if (weir_address_is_v4(address)) {
+/* One host's address in a packet of that family, that is: not "this network", loopback, multicast,
+ * class E or broadcast, nor a v4-mapped one in IPv6, which no packet on the wire has (RFC
+ * 4291 2.5.5.2) and which would make the answer an IPv4 packet. */
+WEIR_INLINE bool weir_address_is_one_host(const struct weir_address* address, uint8_t family) {
+    if (family == 4) {
         uint32_t first = weir_address_v4(address) & 0xff;
         return first != 0 && first != 127 && first < 224;
     }
     bool unspecified_or_loopback =
         address->word[0] == 0 && (address->word[1] & ~((uint64_t)1 << 56)) == 0;
-    return (address->word[0] & 0xff) != 0xff && !unspecified_or_loopback;
+    return (address->word[0] & 0xff) != 0xff && !unspecified_or_loopback &&
+           !weir_address_is_v4(address);
 }
 
 /* Whether an answer of any kind may go out (RFC 1122 3.2.2, RFC 1812 4.3.2.7, RFC 4443 2.4e). That
@@ -55,7 +58,8 @@ WEIR_INLINE bool weir_may_answer(const struct weir_packet* packet) {
         return false;
     struct weir_address source = weir_packet_source(packet);
     struct weir_address destination = weir_packet_destination(packet);
-    return weir_address_is_one_host(&source) && weir_address_is_one_host(&destination);
+    return weir_address_is_one_host(&source, packet->family) &&
+           weir_address_is_one_host(&destination, packet->family);
 }
 
 /* --- checksums in full -------------------------------------------------------------------------

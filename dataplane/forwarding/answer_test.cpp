@@ -187,7 +187,7 @@ TEST(MayAnswer, NeverErrorsFragmentsOrGroups) {
         plan.source = source;
         EXPECT_FALSE(may(plan)) << source;
     }
-    for (const char* source : {"::", "::1", "ff02::1"}) {
+    for (const char* source : {"::", "::1", "ff02::1", "::ffff:192.0.2.1"}) {
         PacketPlan plan;
         plan.destination = kVip6;
         plan.source = source;

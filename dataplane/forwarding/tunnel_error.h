@@ -168,8 +168,8 @@ WEIR_INLINE enum weir_verdict weir_write_relayed_too_big(uint8_t* data, const ui
     struct weir_icmp_message message;
     message.source = weir_packet_destination(packet);
     message.destination = weir_packet_source(packet);
-    if (!weir_address_is_one_host(&message.source) ||
-        !weir_address_is_one_host(&message.destination))
+    if (!weir_address_is_one_host(&message.source, packet->family) ||
+        !weir_address_is_one_host(&message.destination, packet->family))
         return WEIR_DROP_ICMP_IMPLAUSIBLE;
     message.word = v4 && mtu > 0xffff ? 0xffff : mtu;
     message.quote_bytes = weir_relayed_quote_bytes(packet);

@@ -240,6 +240,19 @@ TEST(RelayedTooBig, IsTheErrorTheVipWouldSendItself) {
     });
 }
 
+TEST(RelayedTooBig, GoesToOneHostOnly) {
+    for (const char* client : {"ff02::1", "::1", "::ffff:192.0.2.1"}) {
+        PacketPlan inner = client_packet(true);
+        inner.source = client;
+        Bytes frame = error_about({false, false}, inner, 300);
+        weir_packet packet = find(frame).packet;
+        const uint8_t* end = frame.data() + frame.size();
+        EXPECT_EQ(weir_write_relayed_too_big(frame.data(), end, &packet, 1400),
+                  WEIR_DROP_ICMP_IMPLAUSIBLE)
+            << client;
+    }
+}
+
 TEST(RelayedTooBig, NeverWritesPastACutPacket) {
     for_each_pair([](const Tunnel& tunnel, bool six) {
         const Bytes frame = error_about(tunnel, client_packet(six), 300);
