@@ -164,8 +164,8 @@ std::string oversized_sentence(const weir_vip_row& vip, std::uint32_t inner_mtu)
         sentence += " are dropped (packet_too_big = false)";
     if (v4)
         sentence += weir_forward_encapsulates(vip.forward)
-                        ? "; without DF the outer packet is fragmented"
-                        : "; without DF they are fragmented";
+                        ? "; without DF they are cut into fragments before the tunnel"
+                        : "; without DF they are cut into fragments";
     return sentence;
 }
 

@@ -139,7 +139,8 @@ private:
     std::uint32_t explain_selection(const weir_vip_row& vip, std::uint64_t hash) {
         const weir_pool_row& pool = state_.pools()[vip.pool];
         if (tuple_.protocol == WEIR_IP_TCP && !(vip.flags & WEIR_VIP_HASH_RECOVERS))
-            step("no known connection: a SYN opens one, any other segment is not forwarded");
+            step("no known connection: a SYN opens one, any other segment is dropped, or "
+                 "reset once reset_grace is over");
         else
             step("no known connection: a backend is selected and recorded");
         out_["scheduler"] = scheduler_word(pool);

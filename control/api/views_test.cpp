@@ -204,6 +204,7 @@ TEST_F(ViewsTest, ExplainOfATunnelNamesTheOuterPacket) {
     EXPECT_EQ(outer["destination"], backend.substr(0, backend.find(':')) + ":6080");
     const std::string steps = explained["steps"].dump();
     EXPECT_NE(steps.find("fragmentation needed, MTU 1468"), std::string::npos) << steps;
+    EXPECT_NE(steps.find("into fragments before the tunnel"), std::string::npos) << steps;
 }
 
 TEST_F(ViewsTest, ExplainOfAnEmptyPoolFollowsItsPolicy) {
