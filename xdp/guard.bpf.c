@@ -62,13 +62,13 @@ int weir_guard_in(struct __sk_buff* skb) {
     const uint8_t* data = (const uint8_t*)(long)skb->data;
     const uint8_t* end = (const uint8_t*)(long)skb->data_end;
     struct weir_packet packet;
+    __builtin_memset(&packet, 0, sizeof(packet));
     enum weir_verdict verdict = weir_parse_beginning(data, end, skb->len, &packet);
     if (verdict != WEIR_UNDECIDED)
         return judge_unreadable(&table, &packet, verdict);
-    struct weir_match match = weir_match_packet(&table, &packet);
-    if (!weir_match_is_ours(&match, &packet))
+    switch (weir_our_kind(&packet)) {
+    case WEIR_MATCH_EMPTY:
         return finish(TC_ACT_OK, WEIR_GUARD_PASSED);
-    switch (match.kind) {
     case WEIR_MATCH_SNAT:
         return finish(TC_ACT_SHOT, WEIR_GUARD_DROPPED_SNAT);
     case WEIR_MATCH_BACKEND:

@@ -7,7 +7,24 @@
  * Nothing is pinned: several nodes can live on one host.
  */
 #include "dataplane/forwarding/parse.h"
+#include "dataplane/forwarding/tunnel_error.h"
 #include "xdp/tables.bpf.h"
+
+/* Datagrams whose first fragment was ours. A later fragment to one of the node's own addresses (a
+ * reply in full-nat) or from a backend (in nat) shows nothing else that tells it from the kernel's.
+ * One that overtakes its first goes to the kernel, which waits for it in vain. */
+struct weir_datagram {
+    struct weir_address source, destination;
+    weir_be32 id;
+    uint32_t protocol;
+};
+
+struct {
+    __uint(type, BPF_MAP_TYPE_LRU_HASH);
+    __uint(max_entries, 16384);
+    __type(key, struct weir_datagram);
+    __type(value, uint8_t);
+} our_datagrams SEC(".maps");
 
 struct {
     __uint(type, BPF_MAP_TYPE_XSKMAP);
@@ -28,6 +45,45 @@ WEIR_INLINE int pass(enum weir_steer_count why) {
     return XDP_PASS;
 }
 
+/* Is an ICMP error about a packet in one of our tunnels? Global for the verifier's sake, like
+ * weir_our_kind: the second parse would multiply all that the first costs. */
+__attribute__((noinline)) int weir_is_about_our_tunnel(struct xdp_md* context) {
+    struct weir_match_view table;
+    struct weir_packet packet;
+    __builtin_memset(&packet, 0, sizeof(packet));
+    const uint8_t* data = (const uint8_t*)(long)context->data;
+    const uint8_t* end = (const uint8_t*)(long)context->data_end;
+    if (!weir_published_table(&table) || weir_parse(data, end, &packet) != WEIR_UNDECIDED ||
+        !weir_parse_tunnel_error(data, end, &packet, table.gue_port))
+        return 0;
+    return weir_our_kind(&packet) != WEIR_MATCH_EMPTY;
+}
+
+/* Is a fragment of a datagram that is ours? Remembers what its first fragment says. */
+__attribute__((noinline)) int weir_is_our_fragment(const struct weir_packet* packet) {
+    if (!packet)
+        return 0;
+    struct weir_datagram datagram;
+    datagram.source = weir_packet_source(packet);
+    datagram.destination = weir_packet_destination(packet);
+    datagram.id = packet->fragment_id;
+    datagram.protocol = packet->protocol;
+    uint8_t yes = 1;
+    if (weir_our_kind(packet) == WEIR_MATCH_EMPTY)
+        return bpf_map_lookup_elem(&our_datagrams, &datagram) != NULL;
+    if (!(packet->flags & WEIR_PACKET_LATER_FRAGMENT))
+        bpf_map_update_elem(&our_datagrams, &datagram, &yes, BPF_ANY);
+    return 1;
+}
+
+WEIR_INLINE bool is_ours(struct xdp_md* context, const struct weir_packet* packet) {
+    if (packet->flags & WEIR_PACKET_FRAGMENT)
+        return weir_is_our_fragment(packet) != 0;
+    if (weir_our_kind(packet) != WEIR_MATCH_EMPTY)
+        return true;
+    return packet->quoted_offset != 0 && weir_is_about_our_tunnel(context) != 0;
+}
+
 SEC("xdp")
 int weir_steer(struct xdp_md* context) {
     struct weir_match_view table;
@@ -36,10 +92,10 @@ int weir_steer(struct xdp_md* context) {
     const uint8_t* data = (const uint8_t*)(long)context->data;
     const uint8_t* end = (const uint8_t*)(long)context->data_end;
     struct weir_packet packet;
+    __builtin_memset(&packet, 0, sizeof(packet));
     if (weir_parse(data, end, &packet) != WEIR_UNDECIDED)
         return pass(WEIR_STEER_UNPARSED);
-    struct weir_match match = weir_match_packet(&table, &packet);
-    if (!weir_match_is_ours(&match, &packet))
+    if (!is_ours(context, &packet))
         return pass(WEIR_STEER_PASSED);
     /* The flags are the answer for a queue without a socket: the dataplane is down. */
     int action = (int)bpf_redirect_map(&xsks_map, context->rx_queue_index, XDP_PASS);

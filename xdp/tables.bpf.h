@@ -39,7 +39,18 @@ WEIR_INLINE bool weir_published_table(struct weir_match_view* view) {
     view->mask = block->header.mask;
     view->seed = block->header.seed;
     view->flags = block->header.flags;
+    view->gue_port = block->header.gue_port;
     return true;
+}
+
+/* The match kind of a packet that is ours, else WEIR_MATCH_EMPTY. A global function on purpose: the
+ * verifier follows it once, with any packet, instead of once for each way through the parser. */
+__attribute__((noinline)) int weir_our_kind(const struct weir_packet* packet) {
+    struct weir_match_view table;
+    if (!packet || !weir_published_table(&table))
+        return WEIR_MATCH_EMPTY;
+    struct weir_match match = weir_match_packet(&table, packet);
+    return weir_match_is_ours(&match, packet) ? (int)match.kind : WEIR_MATCH_EMPTY;
 }
 
 WEIR_INLINE void weir_count(void* counts, uint32_t which) {

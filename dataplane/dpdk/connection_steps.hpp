@@ -22,7 +22,8 @@ inline const std::uint8_t* source_mac(rte_mbuf* mbuf) {
 // Packets that say nothing about their connection's state: what a router or the far end says of an
 // earlier packet, and what follows the fragment that had the header.
 inline bool is_bystander(const weir_packet& packet) {
-    return packet.flags & (WEIR_PACKET_ICMP_ERROR | WEIR_PACKET_LATER_FRAGMENT);
+    return packet.flags &
+           (WEIR_PACKET_ICMP_ERROR | WEIR_PACKET_TUNNEL_ERROR | WEIR_PACKET_LATER_FRAGMENT);
 }
 
 // The row's last hop, exchanged when the client's packets begin to come another way.

@@ -14,6 +14,19 @@ void give_up(Worker& worker, lb::EntryIndex entry, const weir_packet& packet) {
         worker.table.update(entry, reset, static_cast<std::uint16_t>(row.last_hop), worker.now_s);
 }
 
+// What a router says of a packet on its way to a backend through a tunnel is for the client, who
+// alone can send less. Only a recorded connection tells where the client is.
+void to_client_of_tunnel(const Worker& worker, Burst& burst, std::uint32_t i,
+                         const weir_vip_row& vip, const lb::HotRow& row) {
+    if (!weir_forward_encapsulates(vip.forward))
+        burst.verdict[i] = WEIR_DROP_ICMP_IMPLAUSIBLE;
+    else if (const lb::LastHop* hop =
+                 worker.last_hops.find(static_cast<std::uint16_t>(row.last_hop)))
+        burst.last_hop[i] = *hop;
+    else
+        burst.verdict[i] = WEIR_DROP_NO_NEXT_HOP;
+}
+
 } // namespace
 
 void follow_known(Worker& worker, Burst& burst, std::uint32_t i, const weir_vip_row& vip) {
@@ -49,6 +62,8 @@ void follow_known(Worker& worker, Burst& burst, std::uint32_t i, const weir_vip_
         weir_translation_of(&packet, &burst.translation[i]);
         return;
     }
+    if (packet.flags & WEIR_PACKET_TUNNEL_ERROR)
+        return to_client_of_tunnel(worker, burst, i, vip, row);
     if (is_bystander(packet)) // comes from a router on the way, not from the client's last hop
         return;
     std::uint16_t last_hop = follow_last_hop(worker, row, burst.mbuf[i], packet);

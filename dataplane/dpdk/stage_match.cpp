@@ -5,6 +5,7 @@
 #include "dataplane/forwarding/admit.h"
 #include "dataplane/forwarding/owner.h"
 #include "dataplane/forwarding/parse.h"
+#include "dataplane/forwarding/tunnel_error.h"
 
 #include <rte_mbuf.h>
 #include <rte_prefetch.h>
@@ -34,11 +35,27 @@ void parse(Worker& worker, Burst& burst) {
     burst.has_fragments = flags & WEIR_PACKET_FRAGMENT;
 }
 
+namespace {
+
+// An ICMP error that is about nothing of ours as it stands may be about a packet in a tunnel.
+void match_tunnel_error(const lb::ForwardingState& state, Burst& burst, std::uint32_t i) {
+    weir_packet& packet = burst.packet[i];
+    const auto* data = rte_pktmbuf_mtod(burst.mbuf[i], const std::uint8_t*);
+    if (!weir_match_is_ours(&burst.match[i], &packet) &&
+        weir_parse_tunnel_error(data, data + rte_pktmbuf_data_len(burst.mbuf[i]), &packet,
+                                state.match().gue_port))
+        burst.match[i] = weir_match_packet(&state.match(), &packet);
+}
+
+} // namespace
+
 void match(Worker& worker, Burst& burst) {
     for (std::uint32_t i = 0; i < burst.count; i++) {
         if (burst.verdict[i] != WEIR_UNDECIDED)
             continue;
         burst.match[i] = weir_match_packet(&worker.state->match(), &burst.packet[i]);
+        if (burst.packet[i].quoted_offset != 0) [[unlikely]]
+            match_tunnel_error(*worker.state, burst, i);
         burst.verdict[i] = static_cast<std::uint8_t>(weir_admit(&burst.packet[i], &burst.match[i]));
     }
     for (std::uint32_t i = 0; i < burst.count; i++) {

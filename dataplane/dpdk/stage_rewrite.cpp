@@ -7,6 +7,7 @@
 #include "dataplane/forwarding/fragment_writer.h"
 #include "dataplane/forwarding/icmp_translate.h"
 #include "dataplane/forwarding/mss.h"
+#include "dataplane/forwarding/tunnel_error.h"
 
 #include <cstring>
 #include <rte_mbuf.h>
@@ -184,10 +185,35 @@ weir_verdict split(Worker& worker, Burst& burst, std::uint32_t i, const Way& way
     return verdict;
 }
 
+// Takes the tunnel out of the error: the client is told, by the VIP, what fits its own packet.
+weir_verdict relay_tunnel_error(const Worker& worker, Burst& burst, std::uint32_t i) {
+    weir_packet& packet = burst.packet[i];
+    rte_mbuf* mbuf = burst.mbuf[i];
+    const Way way = way_to_client(worker, burst, i);
+    if (lb::verdict_info(way.verdict).verdict_class == WEIR_CLASS_DROP)
+        return way.verdict;
+    auto* data = rte_pktmbuf_mtod(mbuf, std::uint8_t*);
+    const std::uint32_t mtu = weir_relayed_mtu(data, data + rte_pktmbuf_data_len(mbuf), &packet);
+    if (mtu == 0)
+        return WEIR_DROP_TUNNEL_ERROR;
+    const std::uint32_t bytes = weir_relayed_frame_bytes(&packet);
+    data = reinterpret_cast<std::uint8_t*>(
+        rte_pktmbuf_adj(mbuf, static_cast<std::uint16_t>(weir_relayed_head_cut(&packet))));
+    const std::uint32_t have = data ? rte_pktmbuf_data_len(mbuf) : 0;
+    if (have < bytes || rte_pktmbuf_trim(mbuf, static_cast<std::uint16_t>(have - bytes)) != 0)
+        return WEIR_DROP_TRUNCATED;
+    weir_verdict verdict = weir_write_relayed_too_big(data, data + bytes, &packet, mtu);
+    if (verdict == WEIR_UNDECIDED)
+        verdict = give_link(mbuf, packet, burst.link[i]);
+    return verdict == WEIR_UNDECIDED ? WEIR_ICMP_RELAYED : verdict;
+}
+
 weir_verdict rewrite_one(Worker& worker, Burst& burst, std::uint32_t i) {
     weir_packet& packet = burst.packet[i];
     rte_mbuf* mbuf = burst.mbuf[i];
     const weir_vip_row& vip = worker.state->vips()[burst.vip[i]];
+    if (packet.flags & WEIR_PACKET_TUNNEL_ERROR)
+        return relay_tunnel_error(worker, burst, i);
     Way way;
     if (burst.match[i].kind == WEIR_MATCH_VIP) {
         const weir_backend_row& backend = worker.state->backends()[burst.backend[i]];

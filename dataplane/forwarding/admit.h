@@ -60,6 +60,8 @@ WEIR_INLINE enum weir_verdict weir_admit(const struct weir_packet* packet,
 /* A packet to a VIP whose connection is not known: UNDECIDED means select a backend and record. */
 WEIR_INLINE enum weir_verdict weir_admit_new(const struct weir_packet* packet,
                                              const struct weir_vip_row* vip) {
+    if (packet->flags & WEIR_PACKET_TUNNEL_ERROR)
+        return WEIR_DROP_ICMP_NO_CONNECTION;
     if (vip->flags & WEIR_VIP_HASH_RECOVERS)
         return WEIR_UNDECIDED;
     if (packet->flags & WEIR_PACKET_ICMP_ERROR)

@@ -14,6 +14,7 @@ struct weir_match_view {
     uint32_t mask;
     uint32_t seed;
     uint32_t flags;
+    weir_be16 gue_port;
 };
 
 struct weir_match {

@@ -61,6 +61,8 @@ struct weir_match_header {
     uint32_t seed;
     uint32_t flags; /* enum weir_match_flag */
     uint32_t range_count;
+    weir_be16 gue_port; /* of weir_node_row: what quotes of our tunnels are known by */
+    uint8_t reserved[6];
 };
 
 /* The whole match table as one value of a BPF array. */

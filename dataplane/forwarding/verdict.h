@@ -75,6 +75,8 @@ enum weir_verdict_class {
       "an ICMP error about a connection that is not known")                                        \
     X(DROP_ICMP_IMPLAUSIBLE, drop_icmp_implausible, DROP,                                          \
       "an ICMP error that quotes no packet of ours, or an MTU that no link has")                   \
+    X(DROP_TUNNEL_ERROR, drop_tunnel_error, DROP,                                                  \
+      "an ICMP error about a tunnel to a backend that tells its client nothing")                   \
     X(DROP_ICMP_RATE, drop_icmp_rate, DROP,                                                        \
       "over the rate allowed to ICMP errors that no recorded connection vouches for")              \
     X(DROP_NOT_OURS, drop_not_ours, DROP,                                                          \

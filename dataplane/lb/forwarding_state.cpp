@@ -185,8 +185,9 @@ std::optional<ForwardingState> ForwardingState::open(std::span<const std::byte> 
         take(root, h.segments, WEIR_MAX_POOLS, "segments", state.segment_rows_, problem);
     if (!taken)
         return std::nullopt;
-    state.match_ = {state.match_rows_.data(), state.ranges_.data(), h.match.mask, h.match.seed,
-                    h.match.flags};
+    state.match_ = {
+        state.match_rows_.data(), state.ranges_.data(), h.match.mask, h.match.seed, h.match.flags,
+        h.match.gue_port};
     if (segments.size() != state.segment_rows_.size()) {
         problem = "the root needs " + std::to_string(state.segment_rows_.size()) +
                   " slot tables, " + std::to_string(segments.size()) + " are there";

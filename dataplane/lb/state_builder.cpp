@@ -127,8 +127,12 @@ std::optional<MatchTable> MatchTableBuilder::build(std::string& problem) const {
         for (std::uint32_t seed = 1; seed <= 16; seed++) {
             if (!place(keyed, seed, table.rows))
                 continue;
-            table.header = {static_cast<std::uint32_t>(size - 1), seed, flags_,
-                            static_cast<std::uint32_t>(table.ranges.size())};
+            table.header = {static_cast<std::uint32_t>(size - 1),
+                            seed,
+                            flags_,
+                            static_cast<std::uint32_t>(table.ranges.size()),
+                            0,
+                            {}};
             return table;
         }
     }
@@ -146,6 +150,7 @@ std::vector<std::byte> build_root(const StateTables& tables) {
     header.generation = tables.generation;
     header.hash_key = tables.hash_key;
     header.match = tables.match.header;
+    header.match.gue_port = tables.node.gue_port;
     header.node = tables.node;
     header.match_rows = writer.append(tables.match.rows);
     header.ranges = writer.append(tables.match.ranges);
