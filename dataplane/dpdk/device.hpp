@@ -11,6 +11,7 @@
 #include "dataplane/dpdk/worker_context.hpp"
 #include "dataplane/lb/spread.hpp"
 
+#include <algorithm>
 #include <string>
 #include <vector>
 
@@ -70,6 +71,10 @@ public:
     void fill(WorkerContext& context) const; // ports of worker context.id of context.workers
     channel::InterfaceInfo describe(std::size_t row, std::uint32_t workers) const;
     std::size_t size() const { return devices_.size(); }
+    bool any_kernel_visible() const {
+        return std::any_of(devices_.begin(), devices_.end(),
+                           [](const Device& device) { return device.kernel_visible(); });
+    }
     const Device& operator[](std::size_t row) const { return devices_[row]; }
 
 private:

@@ -18,6 +18,7 @@
 #include <rte_launch.h>
 #include <rte_lcore.h>
 #include <rte_mbuf.h>
+#include <rte_mempool.h>
 #include <rte_rcu_qsbr.h>
 #include <rte_ring.h>
 #include <spdlog/spdlog.h>
@@ -53,6 +54,27 @@ int worker_main(void* argument) {
     rte_rcu_qsbr_thread_offline(context.rcu, context.id);
     rte_rcu_qsbr_thread_unregister(context.rcu, context.id);
     return result;
+}
+
+// rte_pktmbuf_pool_create(), but that with small pages a buffer may cross from one to the next. It
+// would leave the rest of each page empty otherwise, and AF_XDP, which counts bytes and not pages,
+// would register too little: buffers behind the end are lost to the device for good.
+rte_mempool* make_buffers(const BufferPlan& plan, bool huge_pages) {
+    const unsigned flags = huge_pages ? 0 : RTE_MEMPOOL_F_NO_IOVA_CONTIG;
+    rte_mempool* pool = rte_mempool_create_empty(
+        "weir-buffers", plan.count, sizeof(rte_mbuf) + plan.data_room, kPoolCache,
+        sizeof(rte_pktmbuf_pool_private), SOCKET_ID_ANY, flags);
+    if (!pool)
+        return nullptr;
+    rte_pktmbuf_pool_private facts{};
+    facts.mbuf_data_room_size = plan.data_room;
+    rte_pktmbuf_pool_init(pool, &facts);
+    if (rte_mempool_populate_default(pool) < 0) {
+        rte_mempool_free(pool);
+        return nullptr;
+    }
+    rte_mempool_obj_iter(pool, rte_pktmbuf_init, nullptr);
+    return pool;
 }
 
 Expected<rte_ring*> make_ring(const std::string& name, std::uint32_t size, unsigned flags) {
@@ -121,11 +143,16 @@ Expected<void> Engine::open_ports() {
     const bool automatic = options_.config.engine.workers.empty();
     if (auto opened = devices_->open(workers_, automatic); !opened)
         return opened;
-    pool_ = rte_pktmbuf_pool_create("weir-buffers", buffers_.count, kPoolCache, 0,
-                                    buffers_.data_room, SOCKET_ID_ANY);
+    pool_ = make_buffers(buffers_, eal_.huge_pages);
     if (!pool_)
         return Error{"no memory for " + std::to_string(buffers_.count) + " packet buffers (" +
                      std::to_string(buffers_.bytes >> 20) + " MB): " + rte_strerror(rte_errno)};
+    // AF_XDP gives the kernel one region, from the first buffer on: one outside it is lost to the
+    // device for good, and in the end the queue hears nothing any more.
+    if (devices_->any_kernel_visible() && pool_->nb_mem_chunks != 1)
+        return Error{"the packet buffers lie in " + std::to_string(pool_->nb_mem_chunks) +
+                     " pieces of memory, but AF_XDP needs them in one: use huge pages "
+                     "(engine.hugepages), fewer workers or a smaller MTU"};
     const config::EngineConfig& engine = options_.config.engine;
     auto memory = EngineMemory::create(workers_, engine.connections, eal_.huge_pages,
                                        engine.hugepages == config::HugepageUse::kOn);

@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from netns import Namespace, owner_tag, reap_stale, wait_for
-from services import Blob, Nginx, UdpEcho
+from services import Blob, Nginx, TunnelEnd, UdpEcho
 
 MTU = 1500
 LAN4, LAN6 = "10.77.0.{}", "2001:db8:77::{}"
@@ -32,8 +32,11 @@ LB4, LB6 = LAN4.format(2), LAN6.format(2)
 CLIENT4, CLIENT6 = FAR4.format(10), FAR6.format(10)
 NEIGHBOUR4, NEIGHBOUR6 = LAN4.format(11), LAN6.format(11)
 # VIPs by forwarding mode: the DSR ones also live on the backends' loopback.
-VIP4 = {"dsr-l2": LAN4.format(100), "nat": LAN4.format(101), "full-nat": LAN4.format(102)}
-VIP6 = {"dsr-l2": LAN6.format(100), "nat": LAN6.format(101), "full-nat": LAN6.format(102)}
+HOST_OF_VIP = {"dsr-l2": 100, "nat": 101, "full-nat": 102, "dsr-ipip": 103, "dsr-gue": 104}
+DSR_MODES = ("dsr-l2", "dsr-ipip", "dsr-gue")
+VIP4 = {mode: LAN4.format(host) for mode, host in HOST_OF_VIP.items()}
+VIP6 = {mode: LAN6.format(host) for mode, host in HOST_OF_VIP.items()}
+GUE_PORT = 6080
 UPLINK = "uplink0"
 MAC = "02:77:00:00:00:{:02x}"
 MAC_ROUTER, MAC_LB, MAC_ROUTER_SECOND = MAC.format(1), MAC.format(2), MAC.format(3)
@@ -49,10 +52,12 @@ class Backend:
     work: Path
     nginx: Nginx = field(init=False)
     echo: UdpEcho = field(init=False)
+    tunnel: TunnelEnd = field(init=False)
 
     def __post_init__(self) -> None:
         self.nginx = Nginx(self.ns, self.name, self.work)
         self.echo = UdpEcho(self.ns, self.name, self.work)
+        self.tunnel = TunnelEnd(self.ns, self.name, self.work)
 
     @property
     def name(self) -> str:
@@ -92,6 +97,7 @@ class Lab:
             for backend in self.backends:
                 backend.nginx.start(self.blob.path)
                 backend.echo.start()
+                backend.tunnel.start(GUE_PORT, [backend.address(4), backend.address(6)])
         except BaseException:
             self.stop()
             raise
@@ -172,8 +178,9 @@ class Lab:
         # DSR: the VIP is on lo, and ARP/ND never speak of it.
         ns.sysctl("net.ipv4.conf.all.arp_ignore", 1)
         ns.sysctl("net.ipv4.conf.all.arp_announce", 2)
-        ns.ip(f"addr add {VIP4['dsr-l2']}/32 dev lo")
-        ns.ip(f"addr add {VIP6['dsr-l2']}/128 dev lo nodad")
+        for mode in DSR_MODES:
+            ns.ip(f"addr add {VIP4[mode]}/32 dev lo")
+            ns.ip(f"addr add {VIP6[mode]}/128 dev lo nodad")
         ns.ip(f"addr add {backend.direct_address(4)}/24 dev eth0")
         for family, option in ((4, "-4"), (6, "-6")):
             ns.ip(f"{option} rule add from {backend.address(family)} table 100")

@@ -14,6 +14,7 @@ from netns import LabError, Namespace, wait_for
 
 HTTP_PORTS = (80, 8080, 8081)  # dsr-l2, nat, full-nat: no backend port is shared by two VIPs
 UDP_PORTS = (7777, 7778, 7779)
+TUNNEL_PROGRAM = Path(__file__).with_name("tunnel_end.py")
 ECHO_PROGRAM = Path(__file__).with_name("udp_echo.py")
 
 NGINX_CONF = """\
@@ -110,6 +111,25 @@ class Nginx:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(int(child), signal.SIGKILL)
         self.process.wait()
+
+
+class TunnelEnd:
+    """Takes the outer headers of dsr-ipip and dsr-gue off (tunnel_end.py) and hands the packets to the kernel."""
+
+    DEVICE = "tunnel0"
+
+    def __init__(self, ns: Namespace, name: str, work: Path) -> None:
+        self.ns = ns
+        self.name = name
+        self.log = work / f"tunnel-{name}.log"
+
+    def start(self, gue_port: int, addresses: list[str]) -> None:
+        self.ns.ip(f"tuntap add {self.DEVICE} mode tun")
+        self.ns.ip(f"link set {self.DEVICE} mtu 1500 up")
+        for device in ("all", self.DEVICE):  # clients' packets come in here and their answers leave elsewhere
+            self.ns.sysctl(f"net.ipv4.conf.{device}.rp_filter", 0)
+        self.ns.popen("/usr/bin/python3", str(TUNNEL_PROGRAM), self.DEVICE, str(gue_port), *addresses, log=self.log)
+        wait_for(f"the tunnel's end at {self.name} listens", lambda: "ready" in self.log.read_text())
 
 
 class UdpEcho:

@@ -17,8 +17,8 @@ TCP_PORT = 80
 UDP_PORT = 7777
 # Backend ports differ by mode, so that no backend is shared by two VIPs under the same port.
 BACKEND_PORTS = {
-    "tcp": {"dsr-l2": 80, "nat": 8080, "full-nat": 8081},
-    "udp": {"dsr-l2": 7777, "nat": 7778, "full-nat": 7779},
+    "tcp": {"dsr-l2": 80, "dsr-ipip": 80, "dsr-gue": 80, "nat": 8080, "full-nat": 8081},
+    "udp": {"dsr-l2": 7777, "dsr-ipip": 7777, "dsr-gue": 7777, "nat": 7778, "full-nat": 7779},
 }
 
 
@@ -80,6 +80,9 @@ class Spec:
     rise: int = 2
     fall: int = 3
     engine: str = ""  # more lines for [engine]
+    scheduler: str = "maglev"
+    vip: str = ""  # more lines for every [vip.NAME]
+    extra: str = ""  # more tables
 
     def __str__(self) -> str:
         return f"{self.device}-{self.workers}"
@@ -105,6 +108,7 @@ class Spec:
             f'gateway = ["{ROUTER4}", "{ROUTER6}"]\nmtu = 1500\n',
         ]
         parts += [self._vip_toml(vip) for vip in self.vips()]
+        parts.append(self.extra)
         return "\n".join(parts)
 
     def _vip_toml(self, vip: Vip) -> str:
@@ -113,8 +117,8 @@ class Spec:
             f'weight = {w}, name = "backend{i}" }},\n' for i, w in zip(BACKENDS, self.weights))
         # UDP services are probed by their server's HTTP: what fails is the whole backend.
         port = "" if vip.protocol == "tcp" else "port = 80\n"
-        return (f'[pool.{vip.pool}]\nscheduler = "maglev"\nbackends = [\n{backends}]\n'
+        return (f'[pool.{vip.pool}]\nscheduler = "{self.scheduler}"\nbackends = [\n{backends}]\n'
                 f'[pool.{vip.pool}.health]\ntype = "http"\npath = "/healthz"\n{port}'
                 f'interval = "{self.interval}"\ntimeout = "{self.timeout}"\nrise = {self.rise}\nfall = {self.fall}\n'
                 f'[vip.{vip.name}]\naddress = "{vip.address}"\nport = {vip.port}\nprotocol = "{vip.protocol}"\n'
-                f'forward = "{vip.mode}"\npool = "{vip.pool}"\n')
+                f'forward = "{vip.mode}"\npool = "{vip.pool}"\n{self.vip}')
