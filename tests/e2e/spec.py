@@ -81,6 +81,7 @@ class Spec:
     fall: int = 3
     engine: str = ""  # more lines for [engine]
     scheduler: str = "maglev"
+    pool: str = ""  # more lines for every [pool.NAME]
     vip: str = ""  # more lines for every [vip.NAME]
     extra: str = ""  # more tables
 
@@ -117,7 +118,7 @@ class Spec:
             f'weight = {w}, name = "backend{i}" }},\n' for i, w in zip(BACKENDS, self.weights))
         # UDP services are probed by their server's HTTP: what fails is the whole backend.
         port = "" if vip.protocol == "tcp" else "port = 80\n"
-        return (f'[pool.{vip.pool}]\nscheduler = "{self.scheduler}"\nbackends = [\n{backends}]\n'
+        return (f'[pool.{vip.pool}]\nscheduler = "{self.scheduler}"\n{self.pool}backends = [\n{backends}]\n'
                 f'[pool.{vip.pool}.health]\ntype = "http"\npath = "/healthz"\n{port}'
                 f'interval = "{self.interval}"\ntimeout = "{self.timeout}"\nrise = {self.rise}\nfall = {self.fall}\n'
                 f'[vip.{vip.name}]\naddress = "{vip.address}"\nport = {vip.port}\nprotocol = "{vip.protocol}"\n'
