@@ -9,6 +9,7 @@
 
 #include "control/api/server.hpp"
 #include "control/compile/sample.hpp"
+#include "dataplane/lb/spread.hpp"
 
 namespace weir::control {
 namespace {
@@ -122,6 +123,28 @@ TEST_F(ViewsTest, StatesOfBackends) {
     EXPECT_EQ((*pool)["backends"][2]["state"], "down");
     EXPECT_NEAR((*pool)["backends"][0]["share"].get<double>(), 1.0 / 3, 0.001);
     EXPECT_FALSE(pool_view(snapshot(), "nowhere"));
+}
+
+TEST_F(ViewsTest, ExplainNamesTheWorkerThatControlledDevicesGiveThePacketTo) {
+    engine_.hello.workers = 4;
+    const auto worker_of = [&](int port) {
+        const auto explained = explain_view(snapshot(), "tcp 198.51.100.7:" + std::to_string(port) +
+                                                            " 203.0.113.10:80");
+        return explained ? (*explained)["worker"].get<std::uint32_t>() : 99;
+    };
+    const weir_rss_key key = lb::rss_key_of(live_->state().hash_key());
+    int otherwise = 0;
+    for (std::uint16_t port = 40000; port < 40032; port++) {
+        weir_flow flow;
+        weir_flow_set_v4(&flow, weir_swap32(0xc6336407), weir_swap32(0xcb00710a), weir_swap16(port),
+                         weir_swap16(80), 6);
+        const std::uint32_t expected = weir_toeplitz(&key, &flow) % 128 % 4;
+        engine_.hello.spread_entries = 128;
+        EXPECT_EQ(worker_of(port), expected);
+        engine_.hello.spread_entries = 0;
+        otherwise += worker_of(port) != expected;
+    }
+    EXPECT_GT(otherwise, 8) << "another rule where devices spread as they like";
 }
 
 TEST_F(ViewsTest, ExplainFollowsAPacket) {
