@@ -5,7 +5,9 @@
 
 #include <chrono>
 #include <cstddef>
+#include <functional>
 #include <string>
+#include <string_view>
 
 #include "config/expected.hpp"
 
@@ -28,10 +30,19 @@ struct Limits {
     std::size_t most_bytes = std::size_t{64} << 20;
 };
 
+// Takes a piece of a body as it comes; false: it cannot, and the rest is not wanted.
+using Piece = std::function<bool(std::string_view piece)>;
+
 inline constexpr const char* kSocketName = "control.sock";
 
 // An error: no complete answer came, and why.
 Expected<Answer> exchange(const std::string& runtime_directory, const Request& request,
                           const Limits& limits);
+
+// The same for a body without an end of its own, which goes to `piece` when the status is 200; the
+// answer's body is then empty. The deadline is for the first piece. SIGINT and SIGTERM ask the
+// server for the end, for which it has the deadline again; a second one is the end at once.
+Expected<Answer> download(const std::string& runtime_directory, const Request& request,
+                          const Limits& limits, const Piece& piece);
 
 } // namespace weir::weirctl

@@ -44,6 +44,22 @@ void add_backend_commands(CLI::App& app, Command& command) {
         ->required();
 }
 
+void add_capture_command(CLI::App& app, Command& command) {
+    CLI::App* capture = add_command(app, command, Verb::kCapture, "capture",
+                                    "packets with what became of them, as a pcapng file");
+    capture->add_option("-w,--write", command.write, "the file, or - for standard output")
+        ->required()
+        ->type_name("FILE");
+    capture->add_option("--vip", command.vip, "only of this VIP");
+    capture->add_option("--verdict", command.verdict,
+                        "only with one of these verdicts: names between commas; also drop, punted");
+    capture->add_option("--count", command.packets, "end after so many packets")
+        ->check(CLI::PositiveNumber);
+    capture->add_option("--duration", command.duration, "end after this time, as in 30s");
+    capture->add_option("--snaplen", command.snaplen, "bytes of each packet, at most 2048")
+        ->check(CLI::Range(1, 2048));
+}
+
 void add_commands(CLI::App& app, Command& command, std::vector<std::string>& packet) {
     add_command(app, command, Verb::kCheck, "check", "say whether a configuration file is right")
         ->add_option("file", command.file, "configuration file")
@@ -78,6 +94,7 @@ void add_commands(CLI::App& app, Command& command, std::vector<std::string>& pac
         ->check(CLI::Validator(pool_and_name, "", ""));
     connections->add_flag("--count", command.count, "only how many there are");
 
+    add_capture_command(app, command);
     add_command(app, command, Verb::kExplain, "explain", "what would happen to a packet, and why")
         ->add_option("packet", packet, "\"tcp 198.51.100.7:40000 203.0.113.10:80\"")
         ->required()

@@ -25,6 +25,7 @@ enum class Verb : std::uint8_t {
     kCounters,
     kDrops,
     kConnections,
+    kCapture,
     kExplain,
 };
 
@@ -37,9 +38,15 @@ struct Command {
     std::string action;       // backend: drain | ready | disable | weight
     std::string backend;      // POOL/NAME; connections: empty for all
     std::uint16_t weight = 0; // backend weight
-    std::string vip;          // connections: empty for all
+    std::string vip;          // connections, capture: empty for all
     bool count = false;       // connections
     std::string packet;       // explain
+    // capture; empty or 0: not said
+    std::string verdict;
+    std::uint64_t packets = 0;
+    std::string duration;
+    std::uint32_t snaplen = 0;
+    std::string write; // file, or "-" for standard output
 };
 
 struct ParsedCommand {

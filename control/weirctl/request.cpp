@@ -3,6 +3,9 @@
 
 #include <nlohmann/json.hpp>
 
+#include <utility>
+#include <vector>
+
 namespace weir::weirctl {
 namespace {
 
@@ -28,18 +31,31 @@ Request change_backend(const Command& command) {
             body.dump(), "application/json"};
 }
 
-Request connections(const Command& command) {
+// What has been said, as a query.
+std::string query_of(const std::vector<std::pair<const char*, std::string>>& said) {
     std::string query;
-    const auto add = [&](const char* key, const std::string& value) {
-        query += (query.empty() ? "?" : "&") + std::string(key) + "=" + percent_encoded(value);
-    };
-    if (!command.vip.empty())
-        add("vip", command.vip);
-    if (!command.backend.empty())
-        add("backend", command.backend);
-    if (command.count)
-        add("count", "1");
-    return get("/v1/connections" + query);
+    for (const auto& [key, value] : said)
+        if (!value.empty())
+            query += (query.empty() ? "?" : "&") + std::string(key) + "=" + percent_encoded(value);
+    return query;
+}
+
+std::string number_text(std::uint64_t number) {
+    return number == 0 ? "" : std::to_string(number);
+}
+
+Request connections(const Command& command) {
+    return get("/v1/connections" + query_of({{"vip", command.vip},
+                                             {"backend", command.backend},
+                                             {"count", command.count ? "1" : ""}}));
+}
+
+Request capture(const Command& command) {
+    return get("/v1/capture" + query_of({{"vip", command.vip},
+                                         {"verdict", command.verdict},
+                                         {"count", number_text(command.packets)},
+                                         {"duration", command.duration},
+                                         {"snaplen", number_text(command.snaplen)}}));
 }
 
 } // namespace
@@ -82,6 +98,8 @@ Request request_of(const Command& command, std::string configuration) {
         return get("/v1/drops");
     case Verb::kConnections:
         return connections(command);
+    case Verb::kCapture:
+        return capture(command);
     case Verb::kExplain:
         return get("/v1/explain?packet=" + percent_encoded(command.packet));
     case Verb::kCheck:

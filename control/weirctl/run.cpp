@@ -7,6 +7,7 @@
 #include "config/diagnostic.hpp"
 #include "config/parse.hpp"
 #include "config/suggest.hpp"
+#include "control/weirctl/capture.hpp"
 #include "control/weirctl/command_line.hpp"
 #include "control/weirctl/configuration_text.hpp"
 #include "control/weirctl/connections_text.hpp"
@@ -88,6 +89,7 @@ std::string answer_text(const Command& command, const json& answer) {
         return command.count ? connection_count_text(answer) : connections_text(answer);
     case Verb::kExplain:
         return explain_text(answer);
+    case Verb::kCapture:
     case Verb::kCheck:
     case Verb::kStatus:
         break;
@@ -183,6 +185,8 @@ int run(int argc, const char* const* argv, const Surroundings& surroundings) {
     const Command& command = *parsed.command;
     if (command.verb == Verb::kCheck)
         return check(command, surroundings);
+    if (command.verb == Verb::kCapture)
+        return capture(command, surroundings);
     std::string configuration;
     if (command.verb == Verb::kApply) {
         auto text = read_configuration(command.file);
