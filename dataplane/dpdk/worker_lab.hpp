@@ -303,6 +303,8 @@ public:
     }
     lb::CountersView& counters() { return *counters_; }
     lb::CaptureOrder& capture_order() { return capture_order_; }
+    Worker& worker(std::uint32_t i) { return *running_[i]; }
+    rte_ring* sent_by(std::uint32_t worker) { return tx_[worker]; }
     lb::CaptureReader capture_reader(std::uint32_t worker) const {
         return lb::CaptureReader::open(contexts_[worker].capture_ring).value();
     }
