@@ -3,7 +3,6 @@
 
 #include "config/address.hpp"
 #include "control/compile/identity.hpp"
-#include "dataplane/lb/maglev.hpp"
 
 #include <algorithm>
 #include <array>
@@ -87,7 +86,8 @@ public:
             take(line);
     }
 
-    void fill(lb::StateTables& tables, std::vector<std::vector<std::uint16_t>>& slots) {
+    void fill(lb::StateTables& tables,
+              std::vector<std::shared_ptr<const control::SlotTable>>& slots) {
         tables.hash_key = key_;
         if (!rows_["node"].empty())
             tables.node = node(rows_["node"].front());
@@ -189,6 +189,7 @@ private:
             row.text("hop") == "none" ? WEIR_NO_ROW : number_of("hop", row.text("hop"));
         result.weight = row.number("weight");
         result.max_connections = row.number("max");
+        result.identity = control::name_identity(row.name);
         result.pool = WEIR_NO_ROW;
         const auto pools = rows_["pool"];
         for (std::uint32_t i = 0; i < pools.size(); i++)
@@ -199,24 +200,33 @@ private:
     }
 
     weir_pool_row pool(const Row& row, lb::StateTables& tables,
-                       std::vector<std::vector<std::uint16_t>>& slots) {
+                       std::vector<std::shared_ptr<const control::SlotTable>>& slots) {
+        const std::string& scheduler = row.text("scheduler");
+        const bool ignores_weights = scheduler == "rr" || scheduler == "lc";
         weir_pool_row result{};
+        result.identity = control::name_identity(row.name);
         result.scheduler = word<std::uint8_t>(row, "scheduler",
                                               {{"maglev", WEIR_SCHEDULE_MAGLEV},
                                                {"source-hash", WEIR_SCHEDULE_SOURCE_HASH},
                                                {"rr", WEIR_SCHEDULE_ROUND_ROBIN},
-                                               {"lc", WEIR_SCHEDULE_LEAST}});
+                                               {"wrr", WEIR_SCHEDULE_ROUND_ROBIN},
+                                               {"lc", WEIR_SCHEDULE_LEAST},
+                                               {"wlc", WEIR_SCHEDULE_LEAST}});
+        if (ignores_weights)
+            result.flags |= WEIR_POOL_IGNORES_WEIGHTS;
         result.persistence_s = static_cast<std::uint16_t>(row.number("persistence"));
         result.persistence_prefix_v4 = static_cast<std::uint8_t>(row.number("prefix_v4"));
         result.persistence_prefix_v6 = static_cast<std::uint8_t>(row.number("prefix_v6"));
         result.member_first = static_cast<std::uint32_t>(tables.members.size());
         std::vector<lb::MaglevBackend> walkers;
+        std::vector<std::uint32_t> weights;
         for (const std::string& name : row.list("members")) {
             const std::uint32_t id = number_of("backend", name);
             const Row& member = rows_["backend"][id];
             const auto identity = control::maglev_identity(
                 {member.address("address"), static_cast<std::uint16_t>(member.number("port"))});
-            walkers.push_back({identity.a, identity.b, std::max(member.number("weight"), 1u)});
+            weights.push_back(ignores_weights ? 1 : std::max(member.number("weight"), 1u));
+            walkers.push_back({identity.a, identity.b, weights.back()});
             tables.members.push_back(id);
             if (member.number("max") != 0)
                 result.flags |= WEIR_POOL_HAS_LIMITS;
@@ -224,14 +234,14 @@ private:
         result.member_count = static_cast<std::uint32_t>(walkers.size());
         if (walkers.empty())
             return result;
-        result.slot_count = row.number("size");
-        std::vector<std::uint16_t> table(result.slot_count);
-        lb::build_maglev(walkers, table);
-        const std::uint64_t id = lb::segment_id(table);
+        const bool hashes = scheduler == "maglev" || scheduler == "source-hash";
+        auto table =
+            hashes ? slot_tables_.table(walkers, row.number("size")) : slot_tables_.round(weights);
+        result.slot_count = static_cast<std::uint32_t>(table->slots.size());
         for (result.segment = 0; result.segment < tables.segments.size(); result.segment++)
-            if (tables.segments[result.segment].id == id)
+            if (tables.segments[result.segment].id == table->id)
                 return result;
-        tables.segments.push_back({id, table.size() * sizeof(std::uint16_t)});
+        tables.segments.push_back({table->id, table->slots.size() * sizeof(std::uint16_t)});
         slots.push_back(std::move(table));
         return result;
     }
@@ -328,8 +338,9 @@ private:
             const bool own_port = backend.port != 0;
             const std::uint16_t first = weir_swap16(own_port ? backend.port : vip.port);
             const std::uint16_t last = weir_swap16(own_port ? backend.port : vip.last_port);
+            const std::uint64_t ports = std::uint64_t{first} << 16 | last;
             if (reply_sources_
-                    .insert({backend.address.word[1], backend.address.word[0], vip.protocol, first})
+                    .insert({backend.address.word[0], backend.address.word[1], vip.protocol, ports})
                     .second)
                 add_ports(builder, backend.address, vip.protocol, first, last, WEIR_MATCH_BACKEND,
                           id);
@@ -339,6 +350,7 @@ private:
     weir_hash_key key_{};
     std::map<std::string, std::vector<Row>> rows_;
     std::map<std::string, std::map<std::string, std::uint32_t>> numbers_;
+    control::SlotTables slot_tables_;
     std::set<std::array<std::uint64_t, 4>> reply_sources_;
 };
 
@@ -352,7 +364,7 @@ Generation::Generation(const std::string& text, std::uint64_t number) {
     tables_.generation = number;
     Reader(text).fill(tables_, slots_);
     for (std::size_t i = 0; i < slots_.size(); i++)
-        segments_.push_back(lb::inspect_segment(tables_.segments[i].id, slots_[i]));
+        segments_.push_back(lb::inspect_segment(slots_[i]->id, slots_[i]->slots));
     const std::vector<std::byte> bytes = lb::build_root(tables_);
     root_.reset(static_cast<std::byte*>(std::aligned_alloc(64, (bytes.size() + 63) / 64 * 64)));
     std::memcpy(root_.get(), bytes.data(), bytes.size());

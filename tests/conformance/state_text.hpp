@@ -4,6 +4,7 @@
 // engines of the suite share it.
 #pragma once
 
+#include "control/compile/slot_tables.hpp"
 #include "dataplane/lb/state_builder.hpp"
 
 #include <memory>
@@ -24,7 +25,7 @@ public:
 
 private:
     lb::StateTables tables_;
-    std::vector<std::vector<std::uint16_t>> slots_;
+    std::vector<std::shared_ptr<const control::SlotTable>> slots_;
     std::vector<lb::Segment> segments_;
     struct Free {
         void operator()(std::byte* memory) const;

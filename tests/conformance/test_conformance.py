@@ -11,14 +11,15 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
+import differential  # noqa: E402
 import notation  # noqa: E402
 import run  # noqa: E402
 import vectors  # noqa: E402
-from engine import Engine, EngineDied  # noqa: E402
-from reference import hashes  # noqa: E402
+from engine import VERDICTS, Engine, EngineDied  # noqa: E402
+from reference import hashes, rewrite  # noqa: E402
 
 VECTORS = vectors.all_vectors()
-NOT_YET = run.not_yet()
+NOT_YET = vectors.not_yet()
 
 
 @pytest.fixture(scope="module")
@@ -48,6 +49,24 @@ def test_the_model_alone_passes_the_vectors() -> None:
     assert [problem for vector in VECTORS for problem in vectors.Check(vector, base, None).run()] == []
 
 
+# What no packet can provoke through the protocol, and what provokes it instead: verdict -> test.
+ELSEWHERE = {
+    "drop_punt_rate": "kernel_path_test.cpp: the kernel path's thread limits the rate, not a worker",
+    "drop_punt_queue_full": "worker_test.cpp, kernel_path_test.cpp: here the queue is emptied after every burst",
+    "drop_ring_full": "kernel_path_test.cpp: here the workers take turns until their rings are empty",
+    "drop_tx_full": "worker_test.cpp: here the transmit ring is longer than any burst",
+    "drop_no_buffer": "here the buffers do not run out",
+}
+
+
+def test_every_verdict_is_provoked_by_some_vector() -> None:
+    provoked = {name for vector in VECTORS for step in vector.steps for name in step.verdicts or []}
+    wanted = {name for name, kind in VERDICTS if kind != "NONE"}
+    assert provoked <= wanted, f"no verdicts: {sorted(provoked - wanted)}"
+    assert wanted - provoked - set(ELSEWHERE) == set()
+    assert not provoked & set(ELSEWHERE), "provoked now: take it out of ELSEWHERE"
+
+
 def test_not_yet_names_vectors() -> None:
     assert NOT_YET <= {vector.name for vector in VECTORS}
 
@@ -73,6 +92,38 @@ def test_literal_bytes_are_what_the_notation_says() -> None:
             for out in step.outs:
                 if out.packet is not None:
                     assert out.hex == notation.literal(out.packet, {}), f"{vector.name}: run.py --write, and review"
+
+
+def random_agrees(packets: int, seed: int) -> None:
+    tally, found = differential.run_random(run.engine_program(), packets, seed, jobs=2)
+    assert not found, "\n".join(found)
+    assert tally.packets >= packets - 1
+
+
+def test_random_sequences_agree_with_the_model() -> None:
+    random_agrees(40_000, seed=1)
+
+
+@pytest.mark.slow
+def test_many_random_sequences_agree_with_the_model() -> None:
+    random_agrees(1_000_000, seed=2)
+
+
+def test_a_difference_is_found_and_cut_down(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A model with another mind: replies keep their TTL."""
+    honest = rewrite.translate
+    def wrong(packet, source, *rest):  # noqa: ANN001, ANN002, ANN202
+        l3 = honest(packet, source, *rest)
+        return l3 if packet.family == 4 else l3[:7] + bytes([packet.ttl]) + l3[8:]
+    monkeypatch.setattr(rewrite, "translate", wrong)
+    tally = differential.Tally()
+    engine = Engine(run.engine_program())
+    found = differential.run_sequence(engine, "7.0", ("nat",), set(), tally)
+    engine.close()
+    assert found
+    small = differential.minimise(run.engine_program(), found)
+    assert sum(event.kind == "in" for event in small.events) <= 2
+    assert "want " in differential.as_vector(small)
 
 
 def test_the_reference_siphash_knows_a_published_value() -> None:

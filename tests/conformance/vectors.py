@@ -23,8 +23,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import notation
-from engine import KERNEL_CONTROL, SENT, Engine, EngineDied, Outcome
-from reference.model import Expected, Model
+from engine import KERNEL_CONTROL, SENT, Engine, Outcome
+from reference.model import Model
+from reference.outcome import Expected, Seen
 from reference.rules import Rules, Text
 
 HERE = Path(__file__).resolve().parent
@@ -148,6 +149,12 @@ def _line(vector: Vector, word: str, rest: str, number: int) -> None:
         raise ValueError(word)
 
 
+def not_yet() -> set[str]:
+    """Vectors that the engine does not pass yet, by name."""
+    lines = (HERE / "not_yet.txt").read_text().splitlines()
+    return {line.split("#")[0].strip() for line in lines} - {""}
+
+
 def all_vectors() -> list[Vector]:
     vectors = [vector for path in sorted(FILES.glob("*.vectors")) for vector in parse(path)]
     names = [vector.name for vector in vectors]
@@ -207,14 +214,16 @@ class Check:
             else:
                 self.engine.put(frame, step.worker, interface, step.from_kernel)
             seen = self.engine.exchange()[-1]
-            self.compare(step, frame, "engine", [name for _, name in seen.verdicts if name != "handed_over"], seen.frames)
-        frames = seen.frames if seen else None
+            self.compare(step, frame, "engine", [name for _, name in seen.verdicts], seen.frames)
+        frames = Seen(seen.frames) if seen else None
         if step.kind == "pass":
             expected = self.model.pass_time(step.milliseconds)
         elif step.from_kernel:
             expected = Expected(["from_kernel"], [(SENT, interface, frame)])
         else:
             expected = self.model.packet(frame, interface, frames)
+            later = self.model.released(frames)
+            expected = Expected(expected.verdicts + later.verdicts, expected.frames + later.frames)
         self.compare(step, frame, "model", expected.verdicts, expected.frames)
 
     def interface(self, name: str) -> int:
@@ -228,6 +237,9 @@ class Check:
         wanted = step.verdicts
         if wanted is None:
             wanted = [] if step.kind == "pass" else ["?"]
+        # Whether it comes to the right worker is the engine's business; where a vector says so, it is held to that.
+        if who == "model" or "handed_over" not in wanted:
+            verdicts, wanted = ([name for name in names if name != "handed_over"] for names in (verdicts, wanted))
         if sorted(verdicts) != sorted(wanted):
             wrong(f"gives {' '.join(verdicts) or 'nothing'}, not {' '.join(wanted) or 'nothing'}")
         if len(frames) != len(step.outs):

@@ -10,7 +10,7 @@ from .rules import Backend, Rules, Snat, Vip
 
 class Connection:
     __slots__ = ("vip", "protocol", "client", "client_port", "port", "backend", "backend_address", "backend_port", "snat",
-                 "snat_port", "state", "seen_s", "last_hop", "confirmed", "worker", "outer")
+                 "snat_port", "state", "seen_s", "last_hop", "confirmed", "worker", "outer", "port_unknown")
 
     def __init__(self, vip: Vip, packet: Packet, backend: Backend, state: str, now_s: int) -> None:
         self.vip, self.protocol = vip.name, vip.protocol
@@ -19,6 +19,7 @@ class Connection:
         self.backend_port = backend.port or packet.destination_port
         self.snat: Snat | None = None
         self.snat_port = 0
+        self.port_unknown = False  # recorded, but nothing was sent that would show its SNAT port
         self.state, self.seen_s = state, now_s
         self.confirmed = state in lifetime.CONFIRMED
         self.last_hop: tuple[bytes, int | None, int] | None = None
@@ -48,6 +49,7 @@ class Table:
 
     def insert(self, connection: Connection, quota: int, replies: bool) -> str | None:
         """The verdict of a refusal, or None."""
+        replies = replies and not connection.port_unknown
         if replies and connection.reply_key() in self.reply:
             return "drop_nat_conflict"
         vip = connection.vip
@@ -70,7 +72,8 @@ class Table:
 
     def erase(self, connection: Connection) -> None:
         del self.forward[connection.forward_key()]
-        self.reply.pop(connection.reply_key(), None) if self.reply.get(connection.reply_key()) is connection else None
+        if self.reply.get(connection.reply_key()) is connection:
+            del self.reply[connection.reply_key()]
         self.half_open.get(connection.vip, {}).pop(connection, None)
         self.of_vip[connection.vip] -= 1
 

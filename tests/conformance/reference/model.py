@@ -9,24 +9,19 @@ not adopted, so what the model expects differs from what was seen.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Set
 
-from . import lifetime, rewrite
+from .bucket import Bucket
 from .connections import Connection, Table
+from .fragments import Fragments, followed
 from .hashes import siphash13
-from .packet import ICMP, ICMPV6, TCP, UDP, Packet, parse
-from .rules import Backend, Pool, Rules, Vip, ethernet
+from .outcome import KERNEL, KERNEL_CONTROL, Expected, Seen
+from .packet import ICMP, ICMPV6, TCP, UDP, Packet, look_into_tunnel, parse
+from .rules import Backend, Pool, Rules
+from .step import Step
 
-SENT, KERNEL_CONTROL, KERNEL = 0, 1, 2
+OURS = ("vip", "snat", "backend")
 START_S = 1000  # the clock at a sequence's begin
-
-
-@dataclass
-class Expected:
-    """One verdict a packet, and the frames in the order they leave an interface."""
-
-    verdicts: list[str] = field(default_factory=list)
-    frames: list[tuple[int, int, bytes]] = field(default_factory=list)
 
 
 class Ambiguous(Exception):
@@ -34,48 +29,78 @@ class Ambiguous(Exception):
 
 
 class Model:
-    def __init__(self, connections: int = 1024, workers: int = 1) -> None:
+    def __init__(self, connections: int = 1024, workers: int = 1, deviations: Set[str] = frozenset()) -> None:
+        self.deviations = deviations  # vectors that the engine does not pass yet, and that chance would meet too
         self.rules: Rules | None = None
         self.table = Table(connections * workers)
-        self.now_ms = START_S * 1000
+        self.fragments = Fragments()
+        self.now_ms = self.grace_began_ms = START_S * 1000
         self.hashes: dict[bytes, int] = {}
         self.sources: dict[tuple, str] = {}  # source-hash: what a client's address was given
+        self.touched: Connection | None = None  # by the last packet
+        self.answers = Bucket()
+        self.icmp_errors = Bucket()
 
     @property
     def now_s(self) -> int:
         return self.now_ms // 1000
 
     def publish(self, rules: Rules | None) -> None:
+        if self.rules is None:
+            self.grace_began_ms = self.now_ms
         self.rules = rules
+
+    def in_grace(self) -> bool:
+        """Just begun: there may be connections that are not known yet."""
+        return self.now_ms - self.grace_began_ms < self.rules.grace_s * 1000
 
     def pass_time(self, milliseconds: int) -> Expected:
         self.now_ms += milliseconds
+        self.touched = None
         if self.rules:
             idle = self.table.idle(self.rules, self.now_s)
             if idle and milliseconds < 20_000:
                 raise Ambiguous(f"{len(idle)} connections expire within the 20 s that a sweep takes")
             for connection in idle:
                 self.table.erase(connection)
-        return Expected()
+        self.fragments.expire(self.now_ms)
+        return self.released()
 
     # --- one packet ------------------------------------------------------------------------------------------------
 
-    def packet(self, frame: bytes, interface: int = 0, seen: list[tuple[int, int, bytes]] | None = None) -> Expected:
+    def packet(self, frame: bytes, interface: int = 0, seen: Seen | None = None) -> Expected:
         """`seen`: the frames the engine made of it."""
+        self.touched = None
         if self.rules is None:
             return Expected(["drop_no_configuration"])
-        packet = parse(frame)
+        packet = parse(frame, "icmp-quote-in-padding" in self.deviations)
         if packet.drop:
             return Expected([packet.drop])
+        if followed(packet):
+            step = self.fragments.see(packet, interface, self.now_ms)
+            if step != "follow":
+                return Expected([] if step == "wait" else [step])
+        return self.parsed(packet, interface, seen)
+
+    def released(self, seen: Seen | None = None) -> Expected:
+        """Fragments whose waiting is over: after the burst that brought their first one, or in time."""
+        whole = Expected()
+        for packet, interface in self.fragments.take_released():
+            expected = self.parsed(packet, interface, seen)
+            whole.verdicts += expected.verdicts
+            whole.frames += expected.frames
+        return whole
+
+    def parsed(self, packet: Packet, interface: int, seen: Seen | None) -> Expected:
         kind, what = self.match(packet)
-        if kind not in ("vip", "snat", "backend") and not self._fragment_for_vip(kind, packet):
+        if kind not in OURS and look_into_tunnel(packet, self.rules.gue_port):
+            kind, what = self.match(packet)
+        if kind not in OURS and not self._fragment_for_vip(kind, packet):
             return self.punt(packet, interface)
         if packet.defect:
             return Expected([packet.defect])
         if packet.fragment and not packet.ports:
             return Expected(["drop_fragment_no_first"])
-        if packet.icmp_error:
-            return Expected(["drop_icmp_no_connection"])
         step = Step(self, packet, interface, seen)
         return step.from_client(what) if kind == "vip" else step.from_backend()
 
@@ -95,10 +120,10 @@ class Model:
 
     @staticmethod
     def _fragment_for_vip(kind: str | None, packet: Packet) -> bool:
-        return kind == "vip" and packet.fragment and not packet.ports and packet.protocol in (TCP, UDP)
+        return kind == "vip-address" and packet.fragment and not packet.ports and packet.protocol in (TCP, UDP)
 
     def punt(self, packet: Packet, interface: int) -> Expected:
-        name = punt_class(packet)
+        name = punt_class(packet, self.deviations)
         if interface >= len(self.rules.interfaces) or not self.rules.interfaces[interface].kernel:
             return Expected(["drop_not_ours"])
         way = KERNEL_CONTROL if name == "punted_control" else KERNEL
@@ -114,21 +139,29 @@ class Model:
             found = self.hashes[tuple_] = siphash13(self.rules.key, tuple_)
         return found
 
-    def select(self, pool: Pool, packet: Packet, seen: Backend | None) -> Backend | None:
-        """The backend of a new connection."""
+    def select(self, pool: Pool, packet: Packet, opens: bool, seen: Backend | None) -> tuple[Backend | None, bool]:
+        """The backend of a new connection; or none, and whether that is for their max_connections."""
         if not pool.members:
-            return None
+            return None, False
+        full = {b.name for b in pool.members if opens and b.max and self.connections_of(b) >= b.max}
+        if len(full) == len(pool.members):
+            return None, True
         if pool.scheduler == "maglev":
-            return pool.slot(self.flow_hash(packet))
-        chosen = seen if seen in pool.members else pool.members[0]
+            return pool.slot(self.flow_hash(packet), full), False
+        chosen = next((b for b in (seen, *pool.members) if b in pool.members and b.name not in full))
         if pool.scheduler == "source-hash":
-            key = (pool.name, tuple((b.name, b.weight) for b in pool.members), packet.source)
+            key = (pool.name, tuple((b.name, b.weight) for b in pool.members), packet.source, frozenset(full))
             chosen = self.rules.backends[self.sources.setdefault(key, chosen.name)]
-        return chosen
+        return chosen, False
+
+    def connections_of(self, backend: Backend) -> int:
+        return sum(connection.backend == backend.name for connection in self.table.forward.values())
 
 
-def punt_class(packet: Packet) -> str:
+def punt_class(packet: Packet, deviations: Set[str] = frozenset()) -> str:
     """Control protocols, echo, the rest: what the kernel gets, and in which order of importance."""
+    if packet.protocol == ICMP and packet.icmp_type < 0 and packet.family and "fragments-icmp" in deviations:
+        return "punted_echo"
     kind, protocol = packet.icmp_type, packet.protocol
     if packet.family == 0:
         return "punted_control" if packet.ethertype == 0x0806 else "punted_other"
@@ -144,158 +177,3 @@ def punt_class(packet: Packet) -> str:
             return "punted_control"
         return "punted_echo" if kind in (128, 129) else "punted_other"
     return "punted_other"
-
-
-class Step:
-    """One packet that is the balancer's, on its way."""
-
-    def __init__(self, model: Model, packet: Packet, interface: int, seen: list[tuple[int, int, bytes]] | None) -> None:
-        self.model, self.rules, self.table = model, model.rules, model.table
-        self.packet, self.interface, self.seen = packet, interface, seen
-
-    def from_client(self, vip: Vip) -> Expected:
-        packet = self.packet
-        key = (vip.name, packet.source, packet.source_port, packet.destination_port)
-        connection = self.table.forward.get(key)
-        if connection:
-            backend = self.rules.backends[connection.backend]
-            step = self.known(vip, connection, backend)
-            if step == "forward":
-                if not vip.is_dsr:
-                    connection.last_hop = (packet.frame[6:12], packet.vlan, self.interface)
-                self.table.advance(connection, packet, "c", not vip.is_dsr, backend.state == "down", self.model.now_s)
-                return self.to_backend(vip, backend, connection)
-            if step == "refuse":
-                return Expected(["drop_backend_down"])
-            self.table.erase(connection)
-        return self.unknown(vip)
-
-    def known(self, vip: Vip, connection: Connection, backend: Backend) -> str:
-        """forward, refuse or forget: what a connection's packet gets."""
-        if packet_restarts(connection, self.packet):
-            half_open = connection.state in ("syn_seen", "syn_ack_seen")
-            if not (half_open and backend.state == "up"):  # a SYN sent again keeps its backend
-                return "forget"
-        if backend.state in ("up", "draining") or backend.state == "down" and vip.down == "keep":
-            return "forward"
-        return "forget" if vip.down == "reselect" else "refuse"
-
-    def unknown(self, vip: Vip) -> Expected:
-        packet = self.packet
-        opens = packet.protocol == UDP or packet.flags & (lifetime.SYN | lifetime.ACK) == lifetime.SYN
-        if not opens and not vip.recovers:
-            return Expected(["drop_no_connection"])
-        backend = self.model.select(vip.pool, packet, self.seen_backend(vip))
-        if backend is None:
-            return Expected(["drop_no_backend"])
-        happened = lifetime.event("c", packet.flags if packet.protocol == TCP else None)
-        state = lifetime.initial(happened)
-        connection = None
-        if state:
-            connection = Connection(vip, packet, backend, state, self.model.now_s)
-            problem = self.record(vip, backend, connection)
-            if problem:
-                return Expected([problem])
-        return self.to_backend(vip, backend, connection)
-
-    def record(self, vip: Vip, backend: Backend, connection: Connection) -> str | None:
-        packet = self.packet
-        if vip.mode == "full-nat" and not self.take_port(backend, connection):
-            return "drop_snat_exhausted"
-        if not vip.is_dsr:
-            connection.last_hop = (packet.frame[6:12], packet.vlan, self.interface)
-        return self.table.insert(connection, vip.max, not vip.is_dsr)
-
-    # --- what the engine chose -------------------------------------------------------------------------------------
-
-    def seen_frame(self) -> Packet | None:
-        sent = [frame for way, _, frame in self.seen or () if way == SENT]
-        return parse(sent[0]) if len(sent) == 1 else None
-
-    def seen_backend(self, vip: Vip) -> Backend | None:
-        """Whom the engine sent it to: by the MAC in DSR, by the address in NAT."""
-        sent = self.seen_frame() if vip.pool.scheduler != "maglev" else None
-        if sent is None:
-            return None
-        for backend in vip.pool.members:
-            if vip.mode == "dsr-l2":
-                if backend.hop and sent.frame[:6] == backend.hop.ethernet[:6]:
-                    return backend
-            elif sent.destination == backend.address and (
-                    vip.is_dsr or sent.destination_port == (backend.port or self.packet.destination_port)):
-                return backend
-        return None
-
-    def take_port(self, backend: Backend, connection: Connection) -> bool:
-        """Source address and port: any of the node's that no other connection to this backend uses."""
-        sent = self.seen_frame()
-        if sent is not None:
-            for snat in self.rules.snat:
-                if snat.address == sent.source and snat.first <= sent.source_port <= snat.last:
-                    return self.give_port(connection, snat, sent.source_port)
-            return False
-        free = self.free_port(backend, connection)
-        return free is not None and self.seen is None and self.give_port(connection, *free)
-
-    def give_port(self, connection: Connection, snat: object, port: int) -> bool:
-        connection.snat, connection.snat_port = snat, port
-        holder = self.table.reply.get(connection.reply_key())
-        if holder is None:
-            return True
-        if holder.state not in lifetime.ENDED:
-            return False
-        self.table.erase(holder)
-        return True
-
-    def free_port(self, backend: Backend, connection: Connection) -> tuple | None:
-        for snat in self.rules.snat:
-            if len(snat.address) != len(backend.address):
-                continue
-            for port in range(snat.first, snat.last + 1):
-                key = (connection.protocol, backend.address, connection.backend_port, snat.address, port)
-                holder = self.table.reply.get(key)
-                if holder is None or holder.state in lifetime.ENDED:
-                    return snat, port
-        return None
-
-    # --- the way out -----------------------------------------------------------------------------------------------
-
-    def to_backend(self, vip: Vip, backend: Backend, connection: Connection | None) -> Expected:
-        packet, hop = self.packet, backend.hop
-        if hop is None or not hop.resolved:
-            return Expected(["drop_no_next_hop"])
-        if packet.length > hop.mtu:
-            return Expected(["drop_too_big"])
-        if vip.is_dsr:
-            l3 = rewrite.plain(packet)
-        else:
-            if packet.ttl <= 1:
-                return Expected(["drop_ttl_expired"])
-            source, port = packet.source, packet.source_port
-            if connection and connection.snat:
-                source, port = connection.snat.address, connection.snat_port
-            l3 = rewrite.translate(packet, source, backend.address, port, backend.port or packet.destination_port)
-        return Expected(["forwarded"], [(SENT, hop.interface.index, rewrite.from_l3(packet, l3, hop.ethernet))])
-
-    def from_backend(self) -> Expected:
-        packet = self.packet
-        connection = self.table.reply.get((packet.protocol, packet.source, packet.source_port, packet.destination,
-                                           packet.destination_port))
-        if connection is None:
-            return Expected(["drop_no_connection"])
-        self.table.advance(connection, packet, "b", True, False, self.model.now_s)
-        mac, vlan, number = connection.last_hop
-        if number >= len(self.rules.interfaces):
-            return Expected(["drop_no_next_hop"])
-        interface = self.rules.interfaces[number]
-        if packet.length > interface.mtu:
-            return Expected(["drop_too_big"])
-        if packet.ttl <= 1:
-            return Expected(["drop_ttl_expired"])
-        vip = self.rules.vips[connection.vip]
-        l3 = rewrite.translate(packet, vip.address, connection.client, connection.port, connection.client_port)
-        return Expected(["replied"], [(SENT, number, rewrite.from_l3(packet, l3, ethernet(mac, interface.mac, vlan)))])
-
-
-def packet_restarts(connection: Connection, packet: Packet) -> bool:
-    return packet.protocol == TCP and lifetime.restarts(connection.state, packet.flags)

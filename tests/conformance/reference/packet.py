@@ -19,7 +19,7 @@ class Packet:
 
     __slots__ = ("frame", "drop", "defect", "vlan", "ethertype", "family", "l3", "l4", "end", "length", "protocol", "ttl",
                  "source", "destination", "source_port", "destination_port", "ports", "flags", "icmp_type", "fragment",
-                 "later", "more", "offset", "id", "dont_fragment", "quoted", "quoted_l4", "icmp_error", "room")
+                 "later", "more", "offset", "id", "dont_fragment", "quoted", "quoted_l4", "icmp_error", "room", "quote_end", "tunnel_error")
 
     def __init__(self, frame: bytes) -> None:
         self.frame = frame
@@ -32,16 +32,18 @@ class Packet:
         self.ports = False
         self.flags: int | None = None  # TCP
         self.icmp_type = -1
-        self.fragment = self.later = self.more = self.dont_fragment = self.icmp_error = False
-        self.offset = self.id = self.quoted = self.quoted_l4 = self.room = 0
+        self.fragment = self.later = self.more = self.dont_fragment = self.icmp_error = self.tunnel_error = False
+        self.offset = self.id = self.quoted = self.quoted_l4 = self.room = self.quote_end = 0
 
     def note(self, defect: str) -> None:
         if self.defect is None:
             self.defect = defect
 
 
-def parse(frame: bytes) -> Packet:
+def parse(frame: bytes, padding_quoted: bool = False) -> Packet:
+    """`padding_quoted`: an error's quote may go on in what stands behind the IP packet."""
     packet = Packet(frame)
+    packet.quote_end = len(frame) if padding_quoted else 0
     packet.drop = _ethernet(packet)
     return packet
 
@@ -216,8 +218,9 @@ def _icmp(packet: Packet) -> None:
     mtu = unpack_from(">H", frame, at + 6)[0] if v4 else unpack_from(">I", frame, at + 4)[0]
     if (kind == 3 and frame[at + 1] == 4 and mtu < 576) if v4 else (kind == 2 and mtu < 1280):
         packet.note("drop_icmp_implausible")
-    quoted = packet.quoted = at + 8
-    if packet.end < quoted + (20 if v4 else 40) or frame[quoted] >> 4 != packet.family:
+    quoted, end = at + 8, max(packet.end, packet.quote_end)
+    packet.quoted = quoted
+    if end < quoted + (20 if v4 else 40) or frame[quoted] >> 4 != packet.family:
         return
     if v4:
         if frame[quoted] & 15 < 5 or unpack_from(">H", frame, quoted + 6)[0] & 0x1FFF:
@@ -228,10 +231,47 @@ def _icmp(packet: Packet) -> None:
         l4, protocol = quoted + 40, frame[quoted + 6]
         sender, receiver = frame[quoted + 8:quoted + 24], frame[quoted + 24:quoted + 40]
     packet.quoted_l4 = l4
-    if protocol not in (TCP, UDP) or packet.end < l4 + 8:
+    if protocol not in (TCP, UDP) or end < l4 + 8:
         return
     if packet.destination != sender:
         packet.note("drop_icmp_implausible")
     packet.icmp_error, packet.protocol, packet.ports = True, protocol, True
     packet.destination_port, packet.source_port = unpack_from(">HH", frame, l4)
     packet.source, packet.destination = receiver, sender
+
+
+def look_into_tunnel(packet: Packet, gue_port: int) -> bool:
+    """An error about a packet in a tunnel becomes one about the packet inside, with its tuple as the client sent it."""
+    frame, at = packet.frame, packet.quoted
+    if not at or len(frame) < at + (20 if packet.family == 4 else 40) or frame[at] >> 4 != packet.family:
+        return False
+    if packet.family == 4:
+        if frame[at] & 15 < 5 or unpack_from(">H", frame, at + 6)[0] & 0x1FFF:
+            return False
+        protocol, inner = frame[at + 9], at + (frame[at] & 15) * 4
+        sender, receiver = frame[at + 12:at + 16], frame[packet.l3 + 16:packet.l3 + 20]
+    else:
+        protocol, inner = frame[at + 6], at + 40
+        sender, receiver = frame[at + 8:at + 24], frame[packet.l3 + 24:packet.l3 + 40]
+    if protocol == UDP:
+        if len(frame) < inner + 12 or unpack_from(">H", frame, inner + 2)[0] != gue_port or frame[inner + 8] or \
+                frame[inner + 10:inner + 12] != b"\0\0":
+            return False
+        protocol, inner = frame[inner + 9], inner + 12
+    v4 = protocol == 4
+    if protocol not in (4, 41) or len(frame) < inner + 20 or frame[inner] >> 4 != (4 if v4 else 6):
+        return False
+    header = (frame[inner] & 15) * 4 if v4 else 40
+    if header < 20 or v4 and unpack_from(">H", frame, inner + 6)[0] & 0x1FFF or inner + header + 8 > packet.end:
+        return False
+    protocol = frame[inner + (9 if v4 else 6)]
+    if protocol not in (TCP, UDP):
+        return False
+    packet.tunnel_error, packet.icmp_error, packet.ports, packet.protocol = True, False, True, protocol
+    packet.family, packet.quoted, packet.quoted_l4 = 4 if v4 else 6, inner, inner + header
+    first, size = (inner + 12, 4) if v4 else (inner + 8, 16)
+    packet.source, packet.destination = frame[first:first + size], frame[first + size:first + 2 * size]
+    packet.source_port, packet.destination_port = unpack_from(">HH", frame, inner + header)
+    if sender != receiver:
+        packet.note("drop_icmp_implausible")
+    return True

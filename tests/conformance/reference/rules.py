@@ -27,7 +27,7 @@ DSR = ("dsr-l2", "dsr-ipip", "dsr-gue")
 
 DEFAULTS: dict[str, dict[str, str]] = {
     "node": {"tunnel_v4": "0.0.0.0", "tunnel_v4_count": "0", "tunnel_v6": "::", "tunnel_v6_count": "0",
-             "gue_port": "6080", "grace": "0", "answers_pps": "1000000", "icmp_pps": "1000000"},
+             "gue_port": "6080", "grace": "0", "answers_pps": "0", "icmp_pps": "0"},
     "interface": {"mac": "02:00:00:00:00:aa", "mtu": "1500", "vlan": "none", "kernel": "yes"},
     "hop": {"mac": "", "interface": "lan", "mtu": "1500", "vlan": "none", "resolved": "yes"},
     "backend": {"address": "", "port": "0", "hop": "none", "state": "up", "weight": "1", "max": "0"},
@@ -161,14 +161,16 @@ class Pool:
         self.persistence = int(row["persistence"])
         self.prefix = {4: int(row["prefix_v4"]), 6: int(row["prefix_v6"])}
 
-    def slot(self, flow_hash: int) -> Backend | None:
-        """The Maglev slot's backend."""
-        if not self.members:
-            return None
+    def slot(self, flow_hash: int, full: set[str]) -> Backend | None:
+        """The Maglev slot's backend, or that of the first slot behind it whose backend has room."""
         table = hashes.maglev(tuple((*hashes.identity(b.address, b.port), b.weight or 1) for b in self.members),
                               self.size)
-        at = table[hashes.slot_of(flow_hash, self.size)]
-        return None if at is None else self.members[at]
+        first = hashes.slot_of(flow_hash, self.size)
+        for at in (*range(first, self.size), *range(first)):
+            backend = self.members[table[at]]
+            if backend.name not in full:
+                return backend
+        return None
 
 
 class Vip:
@@ -224,7 +226,7 @@ class Rules:
         for vip in self.vips.values():
             if not vip.served:
                 continue
-            self.addresses[vip.address] = "vip"
+            self.addresses[vip.address] = "vip-address"
             if vip.ports is None:
                 self.all_ports[vip.address, vip.protocol] = ("vip", vip)
             elif vip.ports[0] == vip.ports[1]:
