@@ -51,11 +51,10 @@ WEIR_INLINE void weir_test_target(const struct weir_test_parameters* parameters,
     }
 }
 
-/* Parse, hash, match, admit, translate. `result` is zero. True: go on with weir_test_leave. */
-WEIR_INLINE bool weir_test_decide(uint8_t* data, const uint8_t* end,
-                                  const struct weir_test_parameters* parameters,
-                                  const struct weir_match_view* table, struct weir_packet* packet,
-                                  struct weir_test_result* result) {
+/* Parse and hash. `result` is zero. True: match the packet and go on with weir_test_decide. */
+WEIR_INLINE bool weir_test_parse(const uint8_t* data, const uint8_t* end,
+                                 const struct weir_test_parameters* parameters,
+                                 struct weir_packet* packet, struct weir_test_result* result) {
     result->parse_verdict = weir_parse(data, end, packet);
     result->packet = *packet;
     result->verdict = result->parse_verdict;
@@ -63,10 +62,17 @@ WEIR_INLINE bool weir_test_decide(uint8_t* data, const uint8_t* end,
         return false;
     result->hash = weir_flow_hash(&parameters->key, &packet->flow);
     result->slot = weir_maglev_slot(result->hash, 65537);
-    struct weir_match match = weir_match_packet(table, packet);
-    result->match_kind = match.kind;
-    result->match_index = match.index;
-    result->verdict = weir_admit(packet, &match);
+    return true;
+}
+
+/* Admit and translate. True: go on with weir_test_leave. */
+WEIR_INLINE bool weir_test_decide(uint8_t* data, const uint8_t* end,
+                                  const struct weir_test_parameters* parameters,
+                                  const struct weir_match* match, struct weir_packet* packet,
+                                  struct weir_test_result* result) {
+    result->match_kind = match->kind;
+    result->match_index = match->index;
+    result->verdict = weir_admit(packet, match);
     if (result->verdict != WEIR_UNDECIDED)
         return false;
     if (parameters->mode != WEIR_TEST_DSR_L2) {
