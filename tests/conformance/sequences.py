@@ -76,8 +76,10 @@ def _random_service(rng: Random, text: Text, number: int, family: int, protocol:
         at = f"10.0.0.{10 + n}" if backend_family == 4 else f"2001:db8:b::{10 + n}"
         text.apply(f"backend {pool}.{n} address={at} port={own_port} hop=h{n % 4 + 1} weight={rng.choice((1, 1, 2, 3))}")
     vip = f"203.0.113.{10 + number}" if family == 4 else f"2001:db8:f::{10 + number}"
+    # `reset` is for the NAT modes; the configuration refuses it to the others.
+    policies = ("auto", "reselect", "keep") if dsr else ("auto", "reset", "reselect", "keep")
     text.apply(f"vip v{number} address={vip} protocol={protocol} ports={ports} mode={mode} pool={pool} "
-               f"down={rng.choice(('auto', 'reset', 'reselect', 'keep'))} all_down={rng.choice(('open', 'reject', 'drop'))} "
+               f"down={rng.choice(policies)} all_down={rng.choice(('open', 'reject', 'drop'))} "
                f"clamp={rng.choice(('yes', 'no'))} too_big={rng.choice(('yes', 'no'))}")
 
 
@@ -137,7 +139,7 @@ class Generator:
             f"backend {name} state={rng.choice(('up', 'up', 'draining', 'down'))}",
             f"backend {name} weight={rng.choice((0, 1, 2, 5))}",
             f"hop h{rng.randrange(1, 5)} resolved={rng.choice(('yes', 'yes', 'yes', 'no'))}",
-            f"vip {rng.choice(list(self.text.rows['vip']))} down={rng.choice(('reset', 'reselect', 'keep'))}",
+            f"vip {rng.choice(list(self.text.rows['vip']))} down={rng.choice(('reselect', 'keep'))}",
         ))
 
     # --- makers: a frame, or None when there is nothing to make it of --------------------------------------------------

@@ -23,6 +23,11 @@ class Seen:
         queue = self.queues.get((SENT, interface))
         return parse(queue[0]) if queue else None
 
+    def sent_to(self, interface: int, destination: bytes) -> Packet | None:
+        """The first one out of this interface to this address."""
+        packets = (parse(frame) for frame in self.queues.get((SENT, interface), ()))
+        return next((packet for packet in packets if packet.destination == destination), None)
+
     def take(self, expected: Expected, in_order: bool = True) -> str | None:
         """Removes what was expected; what differs, or None. Two workers' frames have no order between them."""
         for way, interface, frame in expected.frames:

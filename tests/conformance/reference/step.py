@@ -142,6 +142,12 @@ class Step:
                 return self.give_port(connection, snat, sent.source_port)
         return False
 
+    def seen_source(self, interface: int) -> bytes:
+        """Of a later fragment, which shows its connection's SNAT address but no port: one of the node's."""
+        sent = self.seen.sent(interface) if self.seen else None
+        addresses = [snat.address for snat in self.rules.snat if len(snat.address) == len(self.packet.source)]
+        return sent.source if sent and sent.source in addresses else addresses[0]
+
     def sends_nothing(self, backend: Backend) -> bool:
         packet, hop = self.packet, backend.hop
         if hop is None or not hop.resolved or packet.ttl <= 1:
@@ -186,6 +192,8 @@ class Step:
             source, port = packet.source, packet.source_port
             if connection and connection.snat:
                 source, port = connection.snat.address, connection.snat_port
+            elif connection and connection.port_unknown:
+                source = self.seen_source(hop.interface.index)
             speaker = None if vip.mode == "nat" else source
             l3 = self.translated(speaker, source, backend.address, port, backend.port or packet.destination_port)
         elif tunnelled and vip.clamp:
@@ -301,6 +309,11 @@ class Step:
             return Expected(["drop_backend_down"])
         expected = self.answer("drop_backend_down", "answered_reset", lambda: answers.reset(packet))
         if expected.frames and hop and hop.resolved:
+            if connection.port_unknown and self.seen:
+                sent = self.seen.sent_to(hop.interface.index, backend.address)
+                if sent is not None and self.adopt_port(sent, connection):
+                    connection.port_unknown = False
+                    self.table.reply[connection.reply_key()] = connection
             source, port = packet.source, packet.source_port
             if connection.snat:
                 source, port = connection.snat.address, connection.snat_port
