@@ -7,7 +7,7 @@ from struct import pack, unpack_from
 
 from .hashes import checksum, fold, total
 from .lifetime import ACK, FIN, RST, SYN
-from .packet import ICMP, ICMPV6, TCP, Packet
+from .packet import ICMP, ICMPV6, TCP, V4_MAPPED, Packet
 
 TTL = 64
 MOST_V4, MOST_V6 = 576, 1280  # bytes of an error with its quote (RFC 1812, RFC 4443)
@@ -32,9 +32,17 @@ def back(packet: Packet, l3: bytes) -> bytes:
 
 
 def answerable(packet: Packet) -> bool:
-    """RFC 1122 3.2.2, RFC 4443 2.4: not to errors, later fragments, frames for many or addresses of nobody."""
-    single = packet.source[0] not in (0, 127) and packet.source[0] < 224 if packet.family == 4 else True
-    return not (packet.later or packet.icmp_error or packet.frame[0] & 1) and single
+    """RFC 1122 3.2.2, RFC 4443 2.4: not to errors or later fragments, nor where a frame or an address is not one host's."""
+    if packet.later or packet.icmp_error or packet.frame[0] & 1:
+        return False
+    return one_host(packet.source) and one_host(packet.destination)
+
+
+def one_host(address: bytes) -> bool:
+    if len(address) == 4:
+        return address[0] not in (0, 127) and address[0] < 224
+    nobody = address[:15] == b"\0" * 15 and address[15] < 2 or address[:12] == V4_MAPPED
+    return not nobody and address[0] != 0xFF
 
 
 def segment_length(packet: Packet) -> int:
