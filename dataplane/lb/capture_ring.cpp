@@ -117,7 +117,7 @@ void CaptureProducer::follow_order(std::uint64_t now_ns) {
         on_ = true;
         budget_ns_ = kMostSaved_ns;
     } else {
-        const std::uint64_t passed = std::min<std::uint64_t>(now_ns - earned_at_ns_, 1'000'000'000);
+        const std::uint64_t passed = std::min(now_ns - earned_at_ns_, kLongestPoll_ns);
         budget_ns_ =
             std::min(budget_ns_ + static_cast<std::int64_t>(passed / kShare), kMostSaved_ns);
     }

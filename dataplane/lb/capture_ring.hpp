@@ -7,8 +7,8 @@
 // the reader sees by the numbers how much it has missed. A slot is read under a sequence: its stamp
 // is odd while the worker writes it.
 //
-// What it may cost: the producer has a budget of time, a sixteenth of what passes (kShare). It is
-// charged with what copying took, and without budget a packet that matches is counted and not
+// What it may cost: the producer has a budget of time, a thirty-second of what passes (kShare). It
+// is charged with what copying took, and without budget a packet that matches is counted and not
 // copied. An order lasts until a moment of CLOCK_MONOTONIC: nobody has to end it.
 #pragma once
 
@@ -111,8 +111,10 @@ constexpr std::size_t capture_ring_bytes() {
 // A worker's end. Without memory it is never on.
 class CaptureProducer {
 public:
-    static constexpr std::uint64_t kShare = 16;             // one part in so many, of the time
-    static constexpr std::int64_t kMostSaved_ns = 100'000;  // budget that quiet times save up
+    static constexpr std::uint64_t kShare = 32;            // one part in so many, of the time
+    static constexpr std::int64_t kMostSaved_ns = 100'000; // budget that quiet times save up
+    // Of the time between two polls: in more, the thread was not running and has earned nothing.
+    static constexpr std::uint64_t kLongestPoll_ns = 50'000;
     static constexpr std::int64_t kMostCharged_ns = 50'000; // a pause of the thread is no copying
 
     CaptureProducer();

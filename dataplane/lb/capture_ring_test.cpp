@@ -194,7 +194,7 @@ TEST(CaptureRing, APacketThatIsGoneIsNeverAskedFor) {
     EXPECT_NE(ring.producer.filter().verdicts & verdict_bit(WEIR_DROP_LAND), 0u);
 }
 
-// The promise: of any time that passes, copying gets a sixteenth and what was saved up.
+// The promise: of any time that passes, copying gets a thirty-second and what was saved up.
 TEST(CaptureRing, CopyingIsHeldToItsShareOfTheTime) {
     Ring ring;
     ring.start();
@@ -223,8 +223,19 @@ TEST(CaptureRing, WhatTheBudgetDoesNotCoverIsCounted) {
         ring.producer.charge(kUntil_ns); // a pause of the thread counts as one long copy at most
     ring.producer.count_matches(4);
     EXPECT_EQ(ring.reader->sampled_out(), 4u);
-    ring.producer.follow(kStart_ns + 10'000'000);
+    for (std::uint64_t now = 20'000; now <= 20'000'000; now += 20'000)
+        ring.producer.follow(kStart_ns + now);
     EXPECT_TRUE(ring.producer.has_budget());
+}
+
+TEST(CaptureRing, AThreadThatWasNotRunningHasEarnedNothing) {
+    Ring ring;
+    ring.start();
+    while (ring.producer.has_budget())
+        ring.producer.charge(CaptureProducer::kMostSaved_ns / 2 + 10);
+    ring.producer.charge(CaptureProducer::kLongestPoll_ns);
+    ring.producer.follow(kStart_ns + 2'000'000'000);
+    EXPECT_FALSE(ring.producer.has_budget());
 }
 
 TEST(CaptureRing, ForeignMemoryIsRefused) {
