@@ -44,7 +44,7 @@ public:
     TokenBucket icmp_errors; // without a recorded connection: its share of icmp_pps
     // A worker's share of a rate that holds for all workers together.
     std::uint32_t share_of(std::uint32_t pps) const {
-        return pps == 0 ? 0 : std::max(pps / context.workers, 1u);
+        return weir_bucket_share(pps, context.workers);
     }
 
     // SNAT ports of this worker, by family. Follows the generation's SNAT rows.

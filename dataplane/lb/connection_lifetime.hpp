@@ -1,60 +1,57 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// What a packet does to a connection's state, and how long a state lasts: pure functions of
-// (state, event). No clock, no table. The workers call it for every packet of a recorded
-// connection; docs/connection-lifetime.md shows the same table and is checked by the unit test.
-//
-// No sequence numbers are kept, so a packet proves only what the side that sent it wants us to
-// believe. Two rules follow: what the client alone can send never confirms a connection whose
-// backend we can hear (a flood of SYN, ACK stays on probation), and a reset is taken back by any
-// later packet from the side that is said to have sent it (RFC 5961's blind resets).
+// What a packet does to a connection's state, and how long a state lasts, in C++'s own types. The
+// rules themselves are dataplane/forwarding/connection_state.h, shared with the BPF programs.
 #pragma once
 
 #include <cstdint>
 #include <string_view>
 
-#include "dataplane/forwarding/packet.h"
-#include "dataplane/forwarding/rows.h"
+#include "dataplane/forwarding/connection_state.h"
 
 namespace weir::lb {
 
-// Four bits in a connection row; the numbers are part of the published layout.
 enum class ConnectionState : std::uint8_t {
-    kFree = 0,
-    kUdpOneWay = 1,
-    kUdpAssured = 2,
-    kSynSeen = 3,
-    kSynAckSeen = 4,
-    kMidstream = 5, // begins with a packet that is not a SYN: after a restart, or a stray
-    kEstablished = 6,
-    kFinClient = 7,
-    kFinBackend = 8,
-    kClosingClient = 9,   // both sent FIN, the client first: the backend keeps no TIME_WAIT
-    kClosingBackend = 10, // both sent FIN, the backend first
-    kRstClient = 11,
-    kRstBackend = 12,
+    kFree = WEIR_STATE_FREE,
+    kUdpOneWay = WEIR_STATE_UDP_ONE_WAY,
+    kUdpAssured = WEIR_STATE_UDP_ASSURED,
+    kSynSeen = WEIR_STATE_SYN_SEEN,
+    kSynAckSeen = WEIR_STATE_SYN_ACK_SEEN,
+    kMidstream = WEIR_STATE_MIDSTREAM,
+    kEstablished = WEIR_STATE_ESTABLISHED,
+    kFinClient = WEIR_STATE_FIN_CLIENT,
+    kFinBackend = WEIR_STATE_FIN_BACKEND,
+    kClosingClient = WEIR_STATE_CLOSING_CLIENT,
+    kClosingBackend = WEIR_STATE_CLOSING_BACKEND,
+    kRstClient = WEIR_STATE_RST_CLIENT,
+    kRstBackend = WEIR_STATE_RST_BACKEND,
 };
 inline constexpr int kConnectionStates = 13;
 
 enum class PacketEvent : std::uint8_t {
-    kClientSyn,
-    kClientSynAck,
-    kClientAck, // any TCP segment without SYN, FIN, RST
-    kClientFin,
-    kClientRst,
-    kClientDatagram,
-    kBackendSyn,
-    kBackendSynAck,
-    kBackendAck,
-    kBackendFin,
-    kBackendRst,
-    kBackendDatagram,
+    kClientSyn = WEIR_EVENT_CLIENT_SYN,
+    kClientSynAck = WEIR_EVENT_CLIENT_SYN_ACK,
+    kClientAck = WEIR_EVENT_CLIENT_ACK,
+    kClientFin = WEIR_EVENT_CLIENT_FIN,
+    kClientRst = WEIR_EVENT_CLIENT_RST,
+    kClientDatagram = WEIR_EVENT_CLIENT_DATAGRAM,
+    kBackendSyn = WEIR_EVENT_BACKEND_SYN,
+    kBackendSynAck = WEIR_EVENT_BACKEND_SYN_ACK,
+    kBackendAck = WEIR_EVENT_BACKEND_ACK,
+    kBackendFin = WEIR_EVENT_BACKEND_FIN,
+    kBackendRst = WEIR_EVENT_BACKEND_RST,
+    kBackendDatagram = WEIR_EVENT_BACKEND_DATAGRAM,
 };
 inline constexpr int kPacketEvents = 12;
 
-enum class Direction : std::uint8_t { kFromClient, kFromBackend };
+enum class Direction : std::uint8_t {
+    kFromClient = WEIR_FROM_CLIENT,
+    kFromBackend = WEIR_FROM_BACKEND
+};
 
-// Whose packets pass through us: both sides' in the NAT modes, the client's alone in DSR.
-enum class Visibility : std::uint8_t { kBothSides, kClientOnly };
+enum class Visibility : std::uint8_t {
+    kBothSides = WEIR_BOTH_SIDES,
+    kClientOnly = WEIR_CLIENT_ONLY
+};
 
 PacketEvent tcp_event(Direction direction, std::uint8_t tcp_flags);
 PacketEvent udp_event(Direction direction);
