@@ -4,6 +4,7 @@
 #include <nlohmann/json.hpp>
 
 #include "control/api/capture.hpp"
+#include "control/api/connection_list.hpp"
 #include "control/api/views.hpp"
 
 namespace weir::control {
@@ -63,10 +64,6 @@ HttpResponse get(Controller& controller, const HttpRequest& request) {
         return answer(200, counters_view(snapshot));
     if (path == "/v1/drops")
         return answer(200, drops_view(snapshot));
-    if (path == "/v1/connections")
-        return expected_view(connections_view(
-            snapshot, {query_value(request.query, "vip"), query_value(request.query, "backend"),
-                       query_value(request.query, "count") == "1"}));
     if (path == "/v1/explain")
         return expected_view(explain_view(snapshot, query_value(request.query, "packet")));
     if (path == "/metrics")
@@ -171,9 +168,12 @@ HttpHandler api_routes(boost::asio::io_context& io, Controller& controller) {
                                     [&controller](const channel::Capture& order) {
                                         return controller.order_capture(order);
                                     }});
-    return [&controller, desk](const HttpRequest& request, const HttpRespond& respond) {
+    return [&io, &controller, desk](const HttpRequest& request, const HttpRespond& respond) {
         if (request.method == "GET" && request.path == "/v1/capture")
             respond(desk->start(request));
+        else if (request.method == "GET" && request.path == "/v1/connections")
+            list_connections(
+                io, [&controller] { return controller.snapshot(); }, request.query, respond);
         else if (request.method == "GET")
             respond(get(controller, request));
         else if (request.method == "POST")

@@ -24,14 +24,6 @@ nlohmann::json counters_view(const Snapshot& snapshot);
 nlohmann::json drops_view(const Snapshot& snapshot);
 nlohmann::json apply_view(const ReloadDecision& decision, std::uint64_t generation);
 
-struct ConnectionFilter {
-    std::string vip;     // empty: all
-    std::string backend; // POOL/NAME; empty: all
-    bool count_only = false;
-};
-// An error: there is no such VIP or backend.
-Expected<nlohmann::json> connections_view(const Snapshot& snapshot, const ConnectionFilter& filter);
-
 // `packet`: "tcp A:P B:P". An error: it cannot be read, or nothing runs.
 Expected<nlohmann::json> explain_view(const Snapshot& snapshot, const std::string& packet);
 

@@ -288,14 +288,6 @@ TEST_F(ViewsTest, MetricsAreWellFormed) {
     EXPECT_EQ(text.substr(text.size() - 6), "# EOF\n");
 }
 
-TEST_F(ViewsTest, UnknownFiltersAreRefused) {
-    EXPECT_FALSE(connections_view(snapshot(), {.vip = "nowhere"}));
-    EXPECT_FALSE(connections_view(snapshot(), {.backend = "web"}));
-    const auto none = connections_view(snapshot(), {.count_only = true});
-    ASSERT_TRUE(none);
-    EXPECT_EQ((*none)["count"], 0);
-}
-
 TEST(Query, IsDecoded) {
     EXPECT_EQ(query_value("a=1&packet=tcp+1.2.3.4%3A5+x", "packet"), "tcp 1.2.3.4:5 x");
     EXPECT_EQ(query_value("a=1", "b"), "");

@@ -44,6 +44,22 @@ void add_backend_commands(CLI::App& app, Command& command) {
         ->required();
 }
 
+void add_connections_command(CLI::App& app, Command& command) {
+    CLI::App* connections =
+        add_command(app, command, Verb::kConnections, "connections", "the live connection table");
+    connections->add_option("--vip", command.vip, "only of this VIP");
+    connections->add_option("--backend", command.backend, "only of this backend, POOL/NAME")
+        ->check(CLI::Validator(pool_and_name, "", ""));
+    connections->add_option("--client", command.client,
+                            "only of this address or network, as in 198.51.100.0/24");
+    connections->add_option("--state", command.state,
+                            "only in one of these states: names between commas, as shown");
+    CLI::Option* limit =
+        connections->add_option("--limit", command.limit, "list so many, at most 10000")
+            ->check(CLI::Range(1, 10'000));
+    connections->add_flag("--count", command.count, "only how many there are")->excludes(limit);
+}
+
 void add_capture_command(CLI::App& app, Command& command) {
     CLI::App* capture = add_command(app, command, Verb::kCapture, "capture",
                                     "packets with what became of them, as a pcapng file");
@@ -87,13 +103,7 @@ void add_commands(CLI::App& app, Command& command, std::vector<std::string>& pac
     add_command(app, command, Verb::kCounters, "counters", "every verdict with its count");
     add_command(app, command, Verb::kDrops, "drops", "the verdicts that dropped something");
 
-    CLI::App* connections =
-        add_command(app, command, Verb::kConnections, "connections", "the live connection table");
-    connections->add_option("--vip", command.vip, "only of this VIP");
-    connections->add_option("--backend", command.backend, "only of this backend, POOL/NAME")
-        ->check(CLI::Validator(pool_and_name, "", ""));
-    connections->add_flag("--count", command.count, "only how many there are");
-
+    add_connections_command(app, command);
     add_capture_command(app, command);
     add_command(app, command, Verb::kExplain, "explain", "what would happen to a packet, and why")
         ->add_option("packet", packet, "\"tcp 198.51.100.7:40000 203.0.113.10:80\"")

@@ -39,8 +39,12 @@ struct Command {
     std::string backend;      // POOL/NAME; connections: empty for all
     std::uint16_t weight = 0; // backend weight
     std::string vip;          // connections, capture: empty for all
-    bool count = false;       // connections
-    std::string packet;       // explain
+    // connections; empty or 0: not said
+    std::string client;
+    std::string state;
+    std::uint32_t limit = 0;
+    bool count = false;
+    std::string packet; // explain
     // capture; empty or 0: not said
     std::string verdict;
     std::uint64_t packets = 0;

@@ -47,6 +47,9 @@ std::string number_text(std::uint64_t number) {
 Request connections(const Command& command) {
     return get("/v1/connections" + query_of({{"vip", command.vip},
                                              {"backend", command.backend},
+                                             {"client", command.client},
+                                             {"state", command.state},
+                                             {"limit", number_text(command.limit)},
                                              {"count", command.count ? "1" : ""}}));
 }
 

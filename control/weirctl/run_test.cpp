@@ -74,6 +74,9 @@ TEST(Requests, AreThoseOfTheApi) {
     EXPECT_EQ(line({"connections"}), "GET /v1/connections");
     EXPECT_EQ(line({"connections", "--vip", "web", "--backend", "web/a:1", "--count"}),
               "GET /v1/connections?vip=web&backend=web%2Fa:1&count=1");
+    EXPECT_EQ(line({"connections", "--client", "2001:db8::/32", "--state", "syn_seen,midstream",
+                    "--limit", "20"}),
+              "GET /v1/connections?client=2001:db8::%2F32&state=syn_seen%2Cmidstream&limit=20");
     const std::string explain = "GET /v1/explain?packet=tcp%20%5B2001:db8::1%5D:1%20192.0.2.1:2";
     EXPECT_EQ(line({"explain", "tcp [2001:db8::1]:1 192.0.2.1:2"}), explain);
     EXPECT_EQ(line({"explain", "tcp", "[2001:db8::1]:1", "192.0.2.1:2"}), explain);
@@ -134,6 +137,9 @@ TEST(CommandLine, RefusesWrongUsage) {
                                                   {"backend", "weight", "web/b", "65536"},
                                                   {"backend", "weight", "web/b", "ten"},
                                                   {"connections", "--backend", "b"},
+                                                  {"connections", "--limit", "0"},
+                                                  {"connections", "--limit", "10001"},
+                                                  {"connections", "--limit", "5", "--count"},
                                                   {"status", "drops"}}) {
         const Outcome outcome = weirctl(words);
         EXPECT_EQ(outcome.exit_code, 2) << testing::PrintToString(words);

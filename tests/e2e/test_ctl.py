@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from lab import CLIENT4, CLIENT6, LAN4, Lab
+from lab import CLIENT4, CLIENT6, LAN4, NEIGHBOUR4, Lab
 from netns import run, wait_for
 from spec import Spec, Vip, endpoint
 from traffic import HttpConnection, http_many, tally
@@ -69,6 +69,47 @@ def test_connections_are_counted_while_they_live(lab: Lab, weir: Weir) -> None:
     assert weir.ctl("connections", "--vip", vip.name, "--count")[1]["count"] >= len(kept)
     for connection in kept:
         connection.close(reset=True)
+
+
+def test_connections_are_filtered(lab: Lab, weir: Weir) -> None:
+    """Two clients, two families: each filter shows its own, and what matches nothing shows nothing."""
+    four, six = Vip("full-nat", "tcp", 4), Vip("full-nat", "tcp", 6)
+    kept = [HttpConnection(ns, vip.address, vip.port)
+            for ns in (lab.client, lab.neighbour) for vip in (four, six) for _ in range(6)]
+    owners = [c.get().backend for c in kept]
+
+    def count(*filters: str) -> int:
+        return weir.ctl("connections", "--state", "established", *filters, "--count")[1]["count"]
+
+    # Earlier tests' connections may linger in closing states: only established ones are ours.
+    assert count("--vip", four.name) == 12
+    assert count("--vip", four.name, "--client", CLIENT4) == 6
+    assert count("--client", f"{NEIGHBOUR4}/32", "--vip", four.name) == 6
+    assert count("--client", "10.77.0.0/16", "--vip", four.name) == 12
+    assert count("--client", "10.77.0.0/16", "--vip", six.name) == 0
+    assert count("--client", "::/0", "--vip", six.name) == 12
+    assert count("--client", "::/0", "--vip", four.name) == 0
+    of_one = sum(owner == "backend1" for owner in owners[:6] + owners[12:18])
+    assert count("--backend", f"{four.pool}/backend1") == of_one
+    shown = weir.ctl("connections", "--vip", four.name, "--client", NEIGHBOUR4, "--state", "established",
+                     "--limit", "4")[1]
+    assert (shown["count"], shown["truncated"], len(shown["connections"])) == (6, True, 4)
+    assert all(c["client"].startswith(NEIGHBOUR4) for c in shown["connections"])
+    text = weir.ctl_text("connections", "--client", NEIGHBOUR4, "--state", "established", "--limit", "4")[1]
+    assert "6 connections, of which the first 4 are shown" in text, text
+    for connection in kept:
+        connection.close(reset=True)
+    wait_for("none of them is established", lambda: count("--vip", four.name) == 0, 5)
+
+
+@pytest.mark.parametrize("arguments, said", [
+    (("--vip", "full-nat-tpc4"), "did you mean"), (("--backend", "pool-nat-tcp4/nobody"), "no backend"),
+    (("--client", "10.77.0.0/33"), "an address or a network"), (("--state", "open"), "no state"),
+    (("--limit", "0"), "limit"), (("--limit", "3", "--count"), "count"),
+])
+def test_a_bad_filter_is_refused_with_a_sentence(lab: Lab, weir: Weir, arguments: tuple[str, ...], said: str) -> None:
+    code, text = weir.ctl_text("connections", *arguments)
+    assert code in (1, 2) and said in text, text
 
 
 def test_counters_and_drops_name_what_happened(lab: Lab, weir: Weir) -> None:
