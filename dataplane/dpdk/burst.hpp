@@ -45,7 +45,7 @@ struct Burst {
     weir_match match[kBurstSize]; // a VIP, or the SNAT range or backend a reply belongs to
     std::uint64_t hash[kBurstSize];
 
-    // find connection, select backend, record
+    // track
     lb::EntryIndex entry[kBurstSize];  // a hint at first, then the connection or kNoEntry
     std::uint32_t vip[kBurstSize];     // VIP row; of replies too
     std::uint32_t backend[kBurstSize]; // backend row or WEIR_NO_ROW

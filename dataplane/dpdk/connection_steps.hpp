@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// Steps that the stages around the connection table share: find connection, select backend, record.
-// Each changes one connection or decides one packet.
+// Steps around the connection table that the stages are made of. Each changes one connection or
+// decides one packet.
 #pragma once
 
 #include "dataplane/dpdk/stages.hpp"
@@ -79,10 +79,11 @@ inline void erase(Worker& worker, lb::EntryIndex entry) {
     worker.table.erase(entry);
 }
 
-// A packet from a client whose connection is in the table: to its backend, unless the connection
-// has to be forgotten first (then the packet is an unknown one: entry is kNoEntry) or its backend
-// is gone. In stage_find.cpp.
-void follow_known(Worker& worker, Burst& burst, std::uint32_t i, const weir_vip_row& vip);
+// A packet to a VIP whose connection is not known: its backend, or why none. In select_backend.cpp.
+void select_backend(Worker& worker, Burst& burst, std::uint32_t i);
+
+// Remembers what was selected; gives full-nat connections their source port. In record.cpp.
+void record(Worker& worker, Burst& burst, std::uint32_t i);
 
 // Moves the frame's head to fit the tag it leaves with and writes the link header. In
 // stage_rewrite.cpp.

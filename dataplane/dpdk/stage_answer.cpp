@@ -41,7 +41,8 @@ Answer answer_to(const Worker& worker, const Burst& burst, std::uint32_t i) {
     case WEIR_DROP_BACKEND_LIMIT:
         return vip && vip->flags & WEIR_VIP_REJECT_AT_LIMIT ? refusal_of(packet) : Answer::none;
     case WEIR_DROP_BACKEND_DOWN:
-        return vip && vip->on_backend_down == WEIR_BACKEND_DOWN_RESET && is_tcp(packet)
+        return vip && vip->on_backend_down == WEIR_BACKEND_DOWN_RESET && is_tcp(packet) &&
+                       !weir_forward_is_dsr(vip->forward) // whose numbers are not all known here
                    ? Answer::reset_both
                    : Answer::none;
     case WEIR_DROP_TOO_BIG:

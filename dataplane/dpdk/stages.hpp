@@ -20,10 +20,8 @@ void follow_fragments(Worker& worker, Burst& burst);
 void match(Worker& worker, Burst& burst);
 // Packets of connections that another worker owns.
 void hand_over(Worker& worker, Burst& burst);
-void find_connection(Worker& worker, Burst& burst);
-void select_backend(Worker& worker, Burst& burst);
-// Remembers what was selected; gives full-nat connections their source port.
-void record(Worker& worker, Burst& burst);
+// Finds the packet's connection; selects a backend for what has none, and remembers it.
+void track(Worker& worker, Burst& burst);
 void rewrite(Worker& worker, Burst& burst);
 // Turns dropped packets whose sender should know into resets and ICMP errors.
 void answer(Worker& worker, Burst& burst);

@@ -71,9 +71,7 @@ void process(Worker& worker, Burst& burst) {
         follow_fragments(worker, burst);
         match(worker, burst);
         hand_over(worker, burst);
-        find_connection(worker, burst);
-        select_backend(worker, burst);
-        record(worker, burst);
+        track(worker, burst);
         rewrite(worker, burst);
         answer(worker, burst);
     }

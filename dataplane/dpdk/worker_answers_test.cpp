@@ -162,6 +162,19 @@ TEST_P(WorkerAnswers, ABackendThatDiesResetsBothEnds) {
     EXPECT_EQ(lab.connections(), 1u);
 }
 
+TEST_P(WorkerAnswers, ADirectReturnsConnectionIsNotResetByHalfItsNumbers) {
+    Lab lab(plan_of(WEIR_FORWARD_DSR_L2, v6()));
+    const auto reset = [](lb::StateTables& tables) {
+        with_answers(tables);
+        tables.vips[0].on_backend_down = WEIR_BACKEND_DOWN_RESET;
+    };
+    lab.change(reset);
+    ASSERT_EQ(lab.send(build(from_client(lab.plan()))).size(), 1u);
+    lab.publish({WEIR_BACKEND_DOWN, WEIR_BACKEND_DOWN}, reset);
+    EXPECT_TRUE(lab.send(build(from_client(lab.plan(), 0x10))).empty());
+    EXPECT_EQ(lab.verdicts(WEIR_DROP_BACKEND_DOWN), 1u);
+}
+
 TEST_P(WorkerAnswers, ALastHopIsNotSilent) {
     Lab lab(plan_of(WEIR_FORWARD_NAT, v6()));
     lab.change(with_answers);

@@ -158,6 +158,29 @@ TEST(Worker, BurstOfOneNewFlowOpensOneConnection) {
     EXPECT_EQ(lab.counters().vip(0, 0).connections_active, 1u);
 }
 
+TEST(Worker, BurstThatOpensAConnectionGoesOnInIt) {
+    Lab lab({WEIR_FORWARD_FULL_NAT, false, 6});
+    for (std::uint8_t flags : {0x02, 0x10, 0x18, 0x11}) // SYN, ACK, data, FIN
+        lab.put(build(from_client(lab.plan(), flags)));
+    std::vector<Sent> sent = lab.run();
+    ASSERT_EQ(sent.size(), 4u) << "none is a stranger to be reset";
+    for (const Sent& packet : sent)
+        EXPECT_EQ(source_port_of(packet.bytes, false), source_port_of(sent[0].bytes, false));
+    EXPECT_EQ(lab.connections(), 1u);
+}
+
+TEST(Worker, BurstThatEndsAConnectionAndBeginsItAnew) {
+    Lab lab({WEIR_FORWARD_DSR_L2, false, 6, 80});
+    lab.send(build(from_client(lab.plan(), 0x02)));
+    lab.send(build(from_client(lab.plan(), 0x10)));
+    for (std::uint8_t flags : {0x04, 0x02, 0x10}) // RST, and the same client port again
+        lab.put(build(from_client(lab.plan(), flags)));
+    EXPECT_EQ(lab.run().size(), 3u);
+    EXPECT_EQ(lab.connections(), 1u);
+    EXPECT_EQ(lab.verdicts(WEIR_FORWARDED), 5u);
+    EXPECT_EQ(lab.counters().vip(0, 0).connections_opened, 2u);
+}
+
 TEST(Worker, NatRefusesASecondConnectionWithTheSameReplies) {
     Lab lab({WEIR_FORWARD_NAT});
     int forwarded = 0;

@@ -20,13 +20,14 @@ WEIR_INLINE bool weir_port_is(const struct weir_packet* packet, uint16_t port) {
 WEIR_INLINE enum weir_verdict weir_punt_class(const struct weir_packet* packet) {
     if (packet->family == 0)
         return packet->ethertype == WEIR_ETHERTYPE_ARP ? WEIR_PUNTED_CONTROL : WEIR_PUNTED_OTHER;
+    bool has_type = packet->family == 4 && !(packet->flags & WEIR_PACKET_LATER_FRAGMENT);
     switch (packet->protocol) {
     case WEIR_IP_VRRP:
     case WEIR_IP_IGMP:
         return WEIR_PUNTED_CONTROL;
     case WEIR_IP_ICMP:
-        return packet->icmp_type == 8 || packet->icmp_type == 0 ? WEIR_PUNTED_ECHO
-                                                                : WEIR_PUNTED_OTHER;
+        return has_type && (packet->icmp_type == 8 || packet->icmp_type == 0) ? WEIR_PUNTED_ECHO
+                                                                              : WEIR_PUNTED_OTHER;
     case WEIR_IP_ICMPV6:
         if (packet->icmp_type >= 130 && packet->icmp_type <= 143) /* MLD and neighbour discovery */
             return WEIR_PUNTED_CONTROL;

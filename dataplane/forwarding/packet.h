@@ -99,6 +99,12 @@ WEIR_INLINE struct weir_address weir_packet_destination(const struct weir_packet
     return address;
 }
 
+/* The first defect is the one that counts. */
+WEIR_INLINE void weir_note_defect(struct weir_packet* packet, enum weir_verdict verdict) {
+    if (packet->defect == WEIR_UNDECIDED)
+        packet->defect = (uint8_t)verdict;
+}
+
 /* Gives a fragment without ports those of its datagram's first one. */
 WEIR_INLINE void weir_packet_take_ports(struct weir_packet* packet, weir_be16 source_port,
                                         weir_be16 destination_port) {

@@ -17,7 +17,6 @@ from reference.model import Ambiguous, Model
 from reference.outcome import Expected, Seen
 from reference.rules import Rules, Text
 from sequences import Event, Generator, random_state
-from vectors import not_yet
 
 BATCH, BATCHES = 48, 40
 LONGEST_SEARCH_S = 60  # for a smaller sequence that still differs
@@ -50,7 +49,7 @@ class Pair:
 
     def __init__(self, engine: Engine, text: Text, workers: int, tally: Tally) -> None:
         self.engine, self.text, self.workers, self.tally = engine, text.copy(), workers, tally
-        self.model = Model(ROOM, workers, not_yet())
+        self.model = Model(ROOM, workers)
         engine.begin(workers, ROOM)
         self.publish()
 
@@ -226,7 +225,7 @@ def minimise(program: Path, found: Difference) -> Difference:
 def as_vector(found: Difference) -> str:
     """In the vectors' own notation, the model's answers filled in."""
     text = found.text.copy()
-    model = Model(ROOM, found.workers, not_yet())
+    model = Model(ROOM, found.workers)
     model.publish(Rules(text))
     lines = [f"# seed {found.seed}: {found.reason.splitlines()[0]}", "# state:"]
     lines += [f"#   {line}" for line in model.rules.text.splitlines()]

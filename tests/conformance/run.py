@@ -31,24 +31,20 @@ def engine_program() -> Path:
 
 def check_vectors(program: Path | None, names: list[str]) -> list[str]:
     """Problems, of all vectors or those named."""
-    base, late = vectors.states(), vectors.not_yet() if program else set()
+    base = vectors.states()
     engine = Engine(program) if program else None
     problems: list[str] = []
     chosen = [v for v in vectors.all_vectors() if not names or v.name in names]
     problems += [f"no vector is named {name}" for name in names if name not in {v.name for v in chosen}]
-    if not names:
-        problems += [f"not_yet.txt names {name}, which is no vector" for name in late - {v.name for v in chosen}]
     for vector in chosen:
         try:
             found = vectors.Check(vector, base, engine).run()
         except EngineDied as death:
             found, engine = [f"{vector.file.name}:{vector.name}: {death}"], Engine(program)
-        if vector.name in late:
-            found = [] if found else [f"{vector.file.name}:{vector.name}: passes; take it out of not_yet.txt"]
         problems += found
     if engine:
         engine.close()
-    print(f"{len(chosen)} vectors, {len(problems)} problems, {len(late)} not yet expected to pass")
+    print(f"{len(chosen)} vectors, {len(problems)} problems")
     return problems
 
 

@@ -28,8 +28,6 @@ class Event:
     frame: bytes = b""
     worker: int = 0
     interface: int = 0
-    flow: tuple | None = None  # the client's end, where it is known
-    opens: bool = False
     more: bool = False  # another packet of the same burst follows
     change: str = ""
     milliseconds: int = 0
@@ -88,8 +86,6 @@ class Generator:
 
     def __init__(self, rng: Random, text: Text, model: Model, workers: int, kinds: set[str], calm: bool) -> None:
         self.calm = calm
-        # While engines read quotes past the end of the packet, none that could is made.
-        self.padding_quoted = "icmp-quote-in-padding" in model.deviations
         self.rng, self.text, self.model, self.workers, self.kinds = rng, text, model, workers, kinds
         self.recent: list[bytes] = []
         self.pieces: list[bytes] = []
@@ -110,12 +106,10 @@ class Generator:
         self.known = list(self.model.table.forward.values())
         events: list[Event] = []
         while len(events) < count:
-            self.flow, maker = None, rng.choice(self.choices)
-            frame = maker()
+            frame = rng.choice(self.choices)()
             if frame is None:
                 continue
-            event = Event("in", frame, rng.randrange(self.workers), rng.choice((0, 0, 0, 1)), self.flow,
-                          maker == self.opening)
+            event = Event("in", frame, rng.randrange(self.workers), rng.choice((0, 0, 0, 1)))
             if self.workers == 1 and not self.calm and rng.random() < 0.5:  # longer than a burst of the engine, sometimes
                 event.more = True
             events.append(event)
@@ -195,8 +189,7 @@ class Generator:
     def opening(self) -> bytes:
         rng, vip = self.rng, self.rng.choice(self.vips)
         client = rng.choice(CLIENTS[4 if len(vip.address) == 4 else 6])
-        self.flow = client, 30000 + rng.randrange(64)
-        l4 = self.l4(client, vip.address, self.flow[1], self.port_of(vip), vip.protocol, 2)
+        l4 = self.l4(client, vip.address, 30000 + rng.randrange(64), self.port_of(vip), vip.protocol, 2)
         return self.wrap(client, vip.address, vip.protocol, l4)
 
     def connection(self) -> Connection | None:
@@ -207,7 +200,6 @@ class Generator:
         if connection is None:
             return None
         vip = self.model.rules.vips[connection.vip]
-        self.flow = connection.client, connection.client_port
         l4 = self.l4(connection.client, vip.address, connection.client_port, connection.port, vip.protocol,
                      self.rng.choice(FLAGS))
         return self.wrap(connection.client, vip.address, vip.protocol, l4)
@@ -217,7 +209,6 @@ class Generator:
         if connection is None or connection.port_unknown or self.model.rules.vips[connection.vip].is_dsr:
             return None
         protocol, source, source_port, destination, port = connection.reply_key()
-        self.flow = connection.client, connection.client_port
         l4 = self.l4(source, destination, source_port, port, protocol, self.rng.choice(REPLY_FLAGS))
         return self.wrap(source, destination, protocol, l4)
 
@@ -274,8 +265,6 @@ class Generator:
         if not self.recent:
             return None
         frame = bytearray(rng.choice(self.recent))
-        if self.padding_quoted and _is_icmp(frame):
-            return None
         how = rng.randrange(8)
         if how == 0:
             return bytes(frame[:rng.randrange(len(frame) + 1)])
@@ -348,7 +337,7 @@ class Generator:
             source_port = rng.randrange(1, 65536)
         quote = frames.ip(source, destination, vip.protocol,
                           self.l4(source, destination, source_port, port, vip.protocol, rng.choice(FLAGS)), rng.choice((1, 60)))
-        sizes = (len(quote), 28 if v4 else 48, 60) if self.padding_quoted else (len(quote), len(quote), 28, 48, 60, 20, 47)
+        sizes = (len(quote), len(quote), 28, 48, 60, 20, 47)
         quote = quote[:rng.choice(sizes)]
         kind, code, word = rng.choice(((3, 4, 1400), (3, 4, 500), (3, 1, 0), (11, 0, 0), (12, 0, 0), (5, 1, 0)) if v4 else
                                       ((2, 0, 1400), (2, 0, 1000), (1, 4, 0), (3, 0, 0), (4, 0, 0), (137, 0, 0)))
@@ -368,24 +357,12 @@ def _mend_v4_header(frame: bytearray) -> None:
         frame[at + 10:at + 12] = right.to_bytes(2, "big")
 
 
-def _is_icmp(frame: bytes) -> bool:
-    at = 18 if frame[12:14] == b"\x81\0" else 14
-    return frame[at + 9:at + 10] == b"\x01" or frame[at:at + 1] == b"\x60" and frame[at + 6:at + 7] not in (b"\x06", b"\x11")
-
-
 def _same_queue(events: list[Event]) -> None:
-    """A burst is of one interface and fits the engines'; the last one has no more behind it.
-
-    The engine looks a whole burst up before it records what the burst opens. So what does not open a connection itself does
-    not meet one as young as its burst: such bursts are not made.
-    """
-    flows = {events[0].flow}
+    """A burst is of one interface and fits the engines'; the last one has no more behind it."""
     length = 1
     for this, following in zip(events, events[1:]):
-        young = not following.opens and (following.flow is None or {following.flow, None} & flows)
-        this.more = this.more and length < 16 and not young
-        length, flows = (length + 1, flows) if this.more else (1, set())
-        flows.add(following.flow)
+        this.more = this.more and length < 16
+        length = length + 1 if this.more else 1
         if this.more:
             following.interface = this.interface
     events[-1].more = False

@@ -19,7 +19,6 @@ from engine import VERDICTS, Engine, EngineDied  # noqa: E402
 from reference import hashes, rewrite  # noqa: E402
 
 VECTORS = vectors.all_vectors()
-NOT_YET = vectors.not_yet()
 
 
 @pytest.fixture(scope="module")
@@ -38,9 +37,6 @@ def test_vector(vector: vectors.Vector, engine: list[Engine]) -> None:
         problems = vectors.Check(vector, vectors.states(), engine[0]).run()
     except EngineDied as death:
         problems = [str(death)]
-    if vector.name in NOT_YET:
-        assert problems, "passes now: take it out of not_yet.txt"
-        pytest.xfail(problems[0])
     assert not problems, "\n".join(problems)
 
 
@@ -65,10 +61,6 @@ def test_every_verdict_is_provoked_by_some_vector() -> None:
     assert provoked <= wanted, f"no verdicts: {sorted(provoked - wanted)}"
     assert wanted - provoked - set(ELSEWHERE) == set()
     assert not provoked & set(ELSEWHERE), "provoked now: take it out of ELSEWHERE"
-
-
-def test_not_yet_names_vectors() -> None:
-    assert NOT_YET <= {vector.name for vector in VECTORS}
 
 
 @pytest.mark.parametrize("spoil", ["verdict", "byte", "interface", "frame"])

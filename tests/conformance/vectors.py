@@ -149,12 +149,6 @@ def _line(vector: Vector, word: str, rest: str, number: int) -> None:
         raise ValueError(word)
 
 
-def not_yet() -> set[str]:
-    """Vectors that the engine does not pass yet, by name."""
-    lines = (HERE / "not_yet.txt").read_text().splitlines()
-    return {line.split("#")[0].strip() for line in lines} - {""}
-
-
 def all_vectors() -> list[Vector]:
     vectors = [vector for path in sorted(FILES.glob("*.vectors")) for vector in parse(path)]
     names = [vector.name for vector in vectors]

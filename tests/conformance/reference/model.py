@@ -9,7 +9,6 @@ not adopted, so what the model expects differs from what was seen.
 
 from __future__ import annotations
 
-from collections.abc import Set
 
 from .bucket import Bucket
 from .connections import Connection, Table
@@ -29,8 +28,7 @@ class Ambiguous(Exception):
 
 
 class Model:
-    def __init__(self, connections: int = 1024, workers: int = 1, deviations: Set[str] = frozenset()) -> None:
-        self.deviations = deviations  # vectors that the engine does not pass yet, and that chance would meet too
+    def __init__(self, connections: int = 1024, workers: int = 1) -> None:
         self.rules: Rules | None = None
         self.table = Table(connections * workers)
         self.fragments = Fragments()
@@ -73,7 +71,7 @@ class Model:
         self.touched = None
         if self.rules is None:
             return Expected(["drop_no_configuration"])
-        packet = parse(frame, "icmp-quote-in-padding" in self.deviations)
+        packet = parse(frame)
         if packet.drop:
             return Expected([packet.drop])
         if followed(packet):
@@ -123,7 +121,7 @@ class Model:
         return kind == "vip-address" and packet.fragment and not packet.ports and packet.protocol in (TCP, UDP)
 
     def punt(self, packet: Packet, interface: int) -> Expected:
-        name = punt_class(packet, self.deviations)
+        name = punt_class(packet)
         if interface >= len(self.rules.interfaces) or not self.rules.interfaces[interface].kernel:
             return Expected(["drop_not_ours"])
         way = KERNEL_CONTROL if name == "punted_control" else KERNEL
@@ -158,10 +156,8 @@ class Model:
         return sum(connection.backend == backend.name for connection in self.table.forward.values())
 
 
-def punt_class(packet: Packet, deviations: Set[str] = frozenset()) -> str:
+def punt_class(packet: Packet) -> str:
     """Control protocols, echo, the rest: what the kernel gets, and in which order of importance."""
-    if packet.protocol == ICMP and packet.icmp_type < 0 and packet.family and "fragments-icmp" in deviations:
-        return "punted_echo"
     kind, protocol = packet.icmp_type, packet.protocol
     if packet.family == 0:
         return "punted_control" if packet.ethertype == 0x0806 else "punted_other"

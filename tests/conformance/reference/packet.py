@@ -19,7 +19,7 @@ class Packet:
 
     __slots__ = ("frame", "drop", "defect", "vlan", "ethertype", "family", "l3", "l4", "end", "length", "protocol", "ttl",
                  "source", "destination", "source_port", "destination_port", "ports", "flags", "icmp_type", "fragment",
-                 "later", "more", "offset", "id", "dont_fragment", "quoted", "quoted_l4", "icmp_error", "room", "quote_end", "tunnel_error")
+                 "later", "more", "offset", "id", "dont_fragment", "quoted", "quoted_l4", "icmp_error", "room", "tunnel_error")
 
     def __init__(self, frame: bytes) -> None:
         self.frame = frame
@@ -33,17 +33,15 @@ class Packet:
         self.flags: int | None = None  # TCP
         self.icmp_type = -1
         self.fragment = self.later = self.more = self.dont_fragment = self.icmp_error = self.tunnel_error = False
-        self.offset = self.id = self.quoted = self.quoted_l4 = self.room = self.quote_end = 0
+        self.offset = self.id = self.quoted = self.quoted_l4 = self.room = 0
 
     def note(self, defect: str) -> None:
         if self.defect is None:
             self.defect = defect
 
 
-def parse(frame: bytes, padding_quoted: bool = False) -> Packet:
-    """`padding_quoted`: an error's quote may go on in what stands behind the IP packet."""
+def parse(frame: bytes) -> Packet:
     packet = Packet(frame)
-    packet.quote_end = len(frame) if padding_quoted else 0
     packet.drop = _ethernet(packet)
     return packet
 
@@ -218,7 +216,7 @@ def _icmp(packet: Packet) -> None:
     mtu = unpack_from(">H", frame, at + 6)[0] if v4 else unpack_from(">I", frame, at + 4)[0]
     if (kind == 3 and frame[at + 1] == 4 and mtu < 576) if v4 else (kind == 2 and mtu < 1280):
         packet.note("drop_icmp_implausible")
-    quoted, end = at + 8, max(packet.end, packet.quote_end)
+    quoted, end = at + 8, packet.end
     packet.quoted = quoted
     if end < quoted + (20 if v4 else 40) or frame[quoted] >> 4 != packet.family:
         return

@@ -235,7 +235,7 @@ class Step:
         connection = self.table.reply.get((packet.protocol, packet.source, packet.source_port, packet.destination,
                                            packet.destination_port))
         if connection is None:
-            return self.no_connection(True)
+            return self.no_connection()
         self.model.touched = connection
         if not packet.later and not packet.icmp_error:
             self.table.advance(connection, packet, "b", True, False, self.model.now_s)
@@ -275,11 +275,10 @@ class Step:
                 return Expected([verdict], [(SENT, self.interface, frame)])
         return Expected([drop])
 
-    def no_connection(self, from_backend: bool = False) -> Expected:
+    def no_connection(self) -> Expected:
         packet = self.packet
         if packet.icmp_error:
-            late = from_backend and "icmp-snat-unknown" in self.model.deviations
-            return Expected(["drop_no_connection" if late else "drop_icmp_no_connection"])
+            return Expected(["drop_icmp_no_connection"])
         if packet.protocol != TCP or packet.later or packet.tunnel_error or self.model.in_grace():
             return Expected(["drop_no_connection"])
         return self.answer("drop_no_connection", "answered_reset", lambda: answers.reset(packet))
@@ -305,7 +304,7 @@ class Step:
     def backend_down(self, vip: Vip, backend: Backend, connection: Connection, bystander: bool) -> Expected:
         """Both ends hear of it, each with a number that it takes for valid."""
         packet, hop = self.packet, backend.hop
-        if vip.down != "reset" or packet.protocol != TCP or bystander:
+        if vip.down != "reset" or vip.is_dsr or packet.protocol != TCP or bystander:
             return Expected(["drop_backend_down"])
         expected = self.answer("drop_backend_down", "answered_reset", lambda: answers.reset(packet))
         if expected.frames and hop and hop.resolved:

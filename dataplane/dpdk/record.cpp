@@ -77,7 +77,9 @@ weir_verdict verdict_of(lb::InsertOutcome outcome) {
     }
 }
 
-void record_one(Worker& worker, Burst& burst, std::uint32_t i) {
+} // namespace
+
+void record(Worker& worker, Burst& burst, std::uint32_t i) {
     const weir_packet& packet = burst.packet[i];
     const weir_vip_row& vip = worker.state->vips()[burst.vip[i]];
     const weir_backend_row& backend = worker.state->backends()[burst.backend[i]];
@@ -122,42 +124,7 @@ void record_one(Worker& worker, Burst& burst, std::uint32_t i) {
         return;
     }
     worker.last_hops.release(wanted.last_hop);
-    // An earlier packet of this burst has opened the connection: follow it.
-    if (result.outcome == lb::InsertOutcome::kExists) {
-        follow_known(worker, burst, i, vip);
-        if (burst.entry[i] == lb::kNoEntry) // and its backend went down meanwhile
-            drop(worker, burst, i, WEIR_DROP_BACKEND_DOWN);
-        return;
-    }
     drop(worker, burst, i, verdict_of(result.outcome));
-}
-
-// A later fragment whose connection was not known when the burst came: the first fragment, before
-// it in the burst, may have opened it since. Else it goes by the hash, where that is allowed.
-void follow_first(Worker& worker, Burst& burst, std::uint32_t i) {
-    const weir_packet& packet = burst.packet[i];
-    const weir_vip_row& vip = worker.state->vips()[burst.vip[i]];
-    const lb::ForwardKey key =
-        lb::forward_key(weir_packet_source(&packet), packet.source_port, packet.destination_port,
-                        static_cast<std::uint16_t>(burst.vip[i]));
-    burst.entry[i] = worker.table.find_forward(lb::index_hash(burst.hash[i]), key);
-    if (burst.entry[i] != lb::kNoEntry)
-        follow_known(worker, burst, i, vip);
-    else if (burst.backend[i] == WEIR_NO_ROW)
-        drop(worker, burst, i, WEIR_DROP_NO_CONNECTION);
-}
-
-} // namespace
-
-void record(Worker& worker, Burst& burst) {
-    for (std::uint32_t i = 0; i < burst.count; i++) {
-        if (burst.verdict[i] != WEIR_UNDECIDED || burst.entry[i] != lb::kNoEntry)
-            continue;
-        if (burst.packet[i].flags & WEIR_PACKET_LATER_FRAGMENT)
-            follow_first(worker, burst, i);
-        else if (!is_bystander(burst.packet[i]))
-            record_one(worker, burst, i);
-    }
 }
 
 } // namespace weir::dpdk

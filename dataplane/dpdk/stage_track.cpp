@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// Find connection: a known connection's packets go where the connection goes.
+// Track: a known connection's packets go where the connection goes; for the others a backend is
+// selected and the connection recorded. One packet after the other, so that each meets what the
+// packets before it have opened, ended or begun anew.
 #include "dataplane/dpdk/connection_steps.hpp"
 
 namespace weir::dpdk {
@@ -27,8 +29,9 @@ void to_client_of_tunnel(const Worker& worker, Burst& burst, std::uint32_t i,
         burst.verdict[i] = WEIR_DROP_NO_NEXT_HOP;
 }
 
-} // namespace
-
+// A packet from a client whose connection is in the table: to its backend, unless the connection
+// has to be forgotten first (then the packet is an unknown one: entry is kNoEntry) or its backend
+// is gone.
 void follow_known(Worker& worker, Burst& burst, std::uint32_t i, const weir_vip_row& vip) {
     lb::EntryIndex entry = burst.entry[i];
     const lb::HotRow& row = worker.table.row(entry);
@@ -71,8 +74,6 @@ void follow_known(Worker& worker, Burst& burst, std::uint32_t i, const weir_vip_
             backend.state == WEIR_BACKEND_DOWN, last_hop);
 }
 
-namespace {
-
 void find_for_client(Worker& worker, Burst& burst, std::uint32_t i) {
     const weir_packet& packet = burst.packet[i];
     burst.vip[i] = burst.match[i].index;
@@ -111,7 +112,9 @@ void find_for_backend(Worker& worker, Burst& burst, std::uint32_t i) {
         },
         burst.entry[i]);
     if (burst.entry[i] == lb::kNoEntry)
-        return drop(worker, burst, i, WEIR_DROP_NO_CONNECTION);
+        return drop(worker, burst, i,
+                    packet.flags & WEIR_PACKET_ICMP_ERROR ? WEIR_DROP_ICMP_NO_CONNECTION
+                                                          : WEIR_DROP_NO_CONNECTION);
     const lb::HotRow& row = worker.table.row(burst.entry[i]);
     burst.vip[i] = row.vip;
     burst.backend[i] = row.backend;
@@ -130,7 +133,7 @@ void find_for_backend(Worker& worker, Burst& burst, std::uint32_t i) {
 
 } // namespace
 
-void find_connection(Worker& worker, Burst& burst) {
+void track(Worker& worker, Burst& burst) {
     for (std::uint32_t i = 0; i < burst.count; i++)
         if (burst.verdict[i] == WEIR_UNDECIDED)
             burst.entry[i] = worker.table.prefetch_row(lb::index_hash(burst.hash[i]));
@@ -138,10 +141,16 @@ void find_connection(Worker& worker, Burst& burst) {
         if (burst.verdict[i] != WEIR_UNDECIDED)
             continue;
         weir_translation_of(&burst.packet[i], &burst.translation[i]);
-        if (burst.match[i].kind == WEIR_MATCH_VIP)
-            find_for_client(worker, burst, i);
-        else
+        if (burst.match[i].kind != WEIR_MATCH_VIP) {
             find_for_backend(worker, burst, i);
+            continue;
+        }
+        find_for_client(worker, burst, i);
+        if (burst.entry[i] != lb::kNoEntry || burst.verdict[i] != WEIR_UNDECIDED)
+            continue;
+        select_backend(worker, burst, i);
+        if (burst.verdict[i] == WEIR_UNDECIDED && !is_bystander(burst.packet[i]))
+            record(worker, burst, i);
     }
 }
 

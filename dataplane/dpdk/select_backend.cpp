@@ -19,19 +19,9 @@ bool opens(const weir_packet& packet) {
     return !is_bystander(packet) && (packet.protocol != WEIR_IP_TCP || weir_packet_opens(&packet));
 }
 
-// Connections of a backend, of all workers, and those that packets before i of this burst are about
-// to open. The other workers' numbers lack what they have selected and not yet recorded: a burst of
-// theirs at most.
-std::uint64_t connections_of(const Worker& worker, const Burst& burst, std::uint32_t i,
-                             std::uint32_t backend) {
-    std::uint64_t sum =
-        lb::active_of_all(*worker.context.counters, worker.context.workers, backend);
-    for (std::uint32_t earlier = 0; earlier < i; earlier++)
-        sum += burst.verdict[earlier] == WEIR_UNDECIDED && burst.backend[earlier] == backend &&
-                       burst.entry[earlier] == lb::kNoEntry
-                   ? 1
-                   : 0;
-    return sum;
+// Connections of a backend, of all workers. The others' numbers lack what they opened this instant.
+std::uint64_t connections_of(const Worker& worker, std::uint32_t backend) {
+    return lb::active_of_all(*worker.context.counters, worker.context.workers, backend);
 }
 
 // The backend that the client's network went to, if it takes new connections; else WEIR_NO_ROW.
@@ -48,7 +38,7 @@ std::uint32_t remembered(const Worker& worker, const Burst& burst, std::uint32_t
         !lb::PersistenceTable::is_of(*entry, backend.identity))
         return WEIR_NO_ROW;
     if (backend.max_connections != 0 &&
-        !lb::has_room(backend, connections_of(worker, burst, i, entry->backend)))
+        !lb::has_room(backend, connections_of(worker, entry->backend)))
         return WEIR_NO_ROW;
     return entry->backend;
 }
@@ -66,7 +56,7 @@ lb::Choice scheduled(Worker& worker, const Burst& burst, std::uint32_t i, std::u
                               state.members_of(pool), state.backends()};
     return worker.scheduler.choose(
         table, pool_row, hash, worker.now_ms,
-        [&](std::uint32_t backend) { return connections_of(worker, burst, i, backend); });
+        [&](std::uint32_t backend) { return connections_of(worker, backend); });
 }
 
 lb::Choice choose(Worker& worker, const Burst& burst, std::uint32_t i, std::uint32_t pool_row) {
@@ -86,38 +76,24 @@ lb::Choice choose(Worker& worker, const Burst& burst, std::uint32_t i, std::uint
 
 } // namespace
 
-void select_backend(Worker& worker, Burst& burst) {
-    for (std::uint32_t i = 0; i < burst.count; i++) {
-        if (burst.verdict[i] != WEIR_UNDECIDED || burst.backend[i] != WEIR_NO_ROW)
-            continue;
-        const weir_vip_row& vip = worker.state->vips()[burst.vip[i]];
-        weir_verdict verdict = weir_admit_new(&burst.packet[i], &vip);
-        // Its first fragment may be in this burst and not recorded yet: record looks again.
-        if (verdict == WEIR_DROP_NO_CONNECTION &&
-            burst.packet[i].flags & WEIR_PACKET_LATER_FRAGMENT)
-            continue;
-        // Nothing recorded vouches for it, so anybody could have sent it.
-        if (verdict == WEIR_UNDECIDED && burst.packet[i].flags & WEIR_PACKET_ICMP_ERROR &&
-            !worker.icmp_errors.take(worker.time_ns,
-                                     worker.share_of(worker.state->node().icmp_pps)))
-            verdict = WEIR_DROP_ICMP_RATE;
-        if (verdict != WEIR_UNDECIDED) {
-            drop(worker, burst, i, verdict);
-            continue;
-        }
-        const weir_pool_row& pool = worker.state->pools()[vip.pool];
-        if (!by_hash(pool) && !opens(burst.packet[i])) { // never to one picked anew
-            drop(worker, burst, i, WEIR_DROP_NO_CONNECTION);
-            continue;
-        }
-        const lb::Choice choice = by_hash_alone(pool)
-                                      ? lb::Choice{worker.state->select(pool, burst.hash[i]), false}
-                                      : choose(worker, burst, i, vip.pool);
-        burst.backend[i] = choice.backend;
-        if (choice.backend == WEIR_NO_ROW)
-            drop(worker, burst, i,
-                 choice.at_limit ? WEIR_DROP_BACKEND_LIMIT : WEIR_DROP_NO_BACKEND);
-    }
+void select_backend(Worker& worker, Burst& burst, std::uint32_t i) {
+    const weir_vip_row& vip = worker.state->vips()[burst.vip[i]];
+    weir_verdict verdict = weir_admit_new(&burst.packet[i], &vip);
+    // Nothing recorded vouches for it, so anybody could have sent it.
+    if (verdict == WEIR_UNDECIDED && burst.packet[i].flags & WEIR_PACKET_ICMP_ERROR &&
+        !worker.icmp_errors.take(worker.time_ns, worker.share_of(worker.state->node().icmp_pps)))
+        verdict = WEIR_DROP_ICMP_RATE;
+    if (verdict != WEIR_UNDECIDED)
+        return drop(worker, burst, i, verdict);
+    const weir_pool_row& pool = worker.state->pools()[vip.pool];
+    if (!by_hash(pool) && !opens(burst.packet[i])) // never to one picked anew
+        return drop(worker, burst, i, WEIR_DROP_NO_CONNECTION);
+    const lb::Choice choice = by_hash_alone(pool)
+                                  ? lb::Choice{worker.state->select(pool, burst.hash[i]), false}
+                                  : choose(worker, burst, i, vip.pool);
+    burst.backend[i] = choice.backend;
+    if (choice.backend == WEIR_NO_ROW)
+        drop(worker, burst, i, choice.at_limit ? WEIR_DROP_BACKEND_LIMIT : WEIR_DROP_NO_BACKEND);
 }
 
 } // namespace weir::dpdk
