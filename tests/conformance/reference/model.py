@@ -35,6 +35,7 @@ class Model:
         self.now_ms = self.grace_began_ms = START_S * 1000
         self.hashes: dict[bytes, int] = {}
         self.sources: dict[tuple, str] = {}  # source-hash: what a client's address was given
+        self.networks: dict[tuple[str, bytes], tuple[str, int]] = {}  # pool, client's network: backend, when
         self.touched: Connection | None = None  # by the last packet
         self.answers = Bucket()
         self.icmp_errors = Bucket()
@@ -137,8 +138,29 @@ class Model:
             found = self.hashes[tuple_] = siphash13(self.rules.key, tuple_)
         return found
 
-    def select(self, pool: Pool, packet: Packet, opens: bool, seen: Backend | None) -> tuple[Backend | None, bool]:
+    def select(self, pool: Pool, packet: Packet, opens: bool, seen: Backend | None,
+               bystander: bool) -> tuple[Backend | None, bool]:
         """The backend of a new connection; or none, and whether that is for their max_connections."""
+        if not pool.persistence:
+            return self.schedule(pool, packet, opens, seen)
+        network = (pool.name, pool.network_of(packet.source))
+        chosen, at_limit = self.remembered(pool, network), False
+        if chosen is None:
+            chosen, at_limit = self.schedule(pool, packet, opens, seen)
+        if chosen and not bystander:
+            self.networks[network] = (chosen.name, self.now_s)
+        return chosen, at_limit
+
+    def remembered(self, pool: Pool, network: tuple[str, bytes]) -> Backend | None:
+        """Where the network went, while that takes new connections."""
+        name, seen_s = self.networks.get(network, ("", 0))
+        backend = self.rules.backends.get(name)
+        if backend is None or name not in pool.own or self.now_s - seen_s >= pool.persistence:
+            return None
+        has_room = not backend.max or self.connections_of(backend) < backend.max
+        return backend if backend.state == "up" and backend.weight and has_room else None
+
+    def schedule(self, pool: Pool, packet: Packet, opens: bool, seen: Backend | None) -> tuple[Backend | None, bool]:
         if not pool.members:
             return None, False
         full = {b.name for b in pool.members if opens and b.max and self.connections_of(b) >= b.max}

@@ -155,11 +155,17 @@ class Backend:
 
 
 class Pool:
-    def __init__(self, name: str, row: dict[str, str], members: list[Backend]) -> None:
+    def __init__(self, name: str, row: dict[str, str], members: list[Backend], own: list[str]) -> None:
         self.name, self.scheduler, self.size = name, row["scheduler"], int(row["size"])
-        self.members = members
+        self.members, self.own = members, own
         self.persistence = int(row["persistence"])
         self.prefix = {4: int(row["prefix_v4"]), 6: int(row["prefix_v6"])}
+
+    def network_of(self, client: bytes) -> bytes:
+        """The client's address with all behind the prefix cleared."""
+        kept = self.prefix[4 if len(client) == 4 else 6]
+        bits = int.from_bytes(client, "big") >> (8 * len(client) - kept) << (8 * len(client) - kept)
+        return bits.to_bytes(len(client), "big")
 
     def slot(self, flow_hash: int, full: set[str]) -> Backend | None:
         """The Maglev slot's backend, or that of the first slot behind it whose backend has room."""
@@ -211,7 +217,7 @@ class Rules:
         self.interfaces = list(interfaces.values())
         hops = {name: Hop(row, interfaces) for name, row in rows["hop"].items()}
         self.backends = {name: Backend(name, row, hops) for name, row in rows["backend"].items()}
-        pools = {name: Pool(name, row, [self.backends[b] for b in text.members(name)])
+        pools = {name: Pool(name, row, [self.backends[b] for b in text.members(name)], text.own(name))
                  for name, row in rows["pool"].items()}
         self.vips = {name: Vip(name, {**row, **text.policies(row)}, pools) for name, row in rows["vip"].items()}
         self.snat = [Snat(name, row) for name, row in rows["snat"].items()]

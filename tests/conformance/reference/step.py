@@ -75,7 +75,7 @@ class Step:
         if packet.icmp_error and not self.model.icmp_errors.take(self.model.now_ms, self.rules.icmp_pps):
             return Expected(["drop_icmp_rate"])  # nothing recorded vouches for it
         new = opens or packet.protocol == UDP
-        backend, at_limit = self.model.select(vip.pool, packet, new, self.seen_backend(vip))
+        backend, at_limit = self.model.select(vip.pool, packet, new, self.seen_backend(vip), bystander)
         if at_limit:
             return self.refused("drop_backend_limit", vip.on_limit == "reject")
         if backend is None:
