@@ -12,7 +12,7 @@ namespace {
 
 constexpr auto kReaderWait = std::chrono::milliseconds(500);
 // Of the running generation and of the one being sent.
-constexpr std::size_t kMostSegments = 2 * std::size_t{WEIR_MAX_POOLS};
+constexpr std::size_t kMostSegments = 4 * std::size_t{WEIR_MAX_POOLS};
 constexpr std::size_t kLargestRoot = std::size_t{256} << 20;
 
 std::string hex(std::uint64_t id) {

@@ -101,6 +101,7 @@ enum weir_vip_flag {
     WEIR_VIP_REJECT_AT_LIMIT = 0x10, /* on_limit = reject */
     WEIR_VIP_CLAMP_MSS = 0x20,       /* SYNs through a tunnel get an MSS that fits */
     WEIR_VIP_ANSWER_TOO_BIG = 0x40,  /* oversized packets that may not be fragmented: PTB */
+    WEIR_VIP_EXCEPTIONS = 0x80,      /* only what the hash cannot remember is recorded */
 };
 
 /* What happens to the connections of a backend that went down. */
@@ -158,8 +159,14 @@ struct weir_pool_row {
     uint8_t flags;                 /* enum weir_pool_flag */
     uint16_t persistence_s;
     uint16_t reserved;
+    /* Slots that have changed of late (exceptions.h); while there is none elder_count is 0 and
+     * there is no segment of them. Else slot_count x uint16_t, each WEIR_NO_MEMBER or e: members[
+     * member_first + member_count + e] is the backend the slot had before. */
+    uint32_t elder_count;
+    uint32_t oldest_segment;
+    uint8_t reserved_tail[24];
 };
-WEIR_STATIC_ASSERT(sizeof(struct weir_pool_row) == 32, "pool row layout");
+WEIR_STATIC_ASSERT(sizeof(struct weir_pool_row) == 64, "one pool row a cache line");
 
 enum weir_pool_flag {
     WEIR_POOL_HAS_LIMITS = 0x1,      /* some backend has max_connections */

@@ -195,6 +195,10 @@ public:
     std::uint32_t capacity() const { return capacity_; }
     std::uint32_t entries() const { return header_->entries; }
     std::uint32_t probation_entries() const { return header_->probation_entries; }
+    // A new entry on probation would push an older one out.
+    bool probation_full() const {
+        return header_->probation_entries >= probation_limit_ || free_ == kNoEntry;
+    }
     const VipUse& vip_use(std::uint16_t vip) const { return vips_[vip]; }
     std::uint64_t sweeps() const { return sweeps_; } // complete rounds of expire()
 

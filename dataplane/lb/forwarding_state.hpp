@@ -13,6 +13,7 @@
 
 #include "dataplane/forwarding/match.h"
 #include "dataplane/forwarding/rows.h"
+#include "dataplane/forwarding/select.h"
 
 #include <cstddef>
 #include <cstdint>
@@ -24,7 +25,7 @@
 namespace weir::lb {
 
 inline constexpr std::uint64_t kStateMagic = 0x3154535249455700; // "\0WEIRST1"
-inline constexpr std::uint32_t kStateVersion = 2;
+inline constexpr std::uint32_t kStateVersion = 3;
 
 struct TableDescriptor {
     std::uint64_t offset; // bytes from the start of the root, 64-byte aligned
@@ -103,10 +104,34 @@ public:
     std::span<const std::uint32_t> members_of(const weir_pool_row& pool) const {
         return members_.subspan(pool.member_first, pool.member_count);
     }
+    std::span<const std::uint32_t> elders_of(const weir_pool_row& pool) const {
+        return members_.subspan(pool.member_first + pool.member_count, pool.elder_count);
+    }
+    // Empty while no slot has changed of late.
+    std::span<const std::uint16_t> oldest_slots(const weir_pool_row& pool) const {
+        return pool.elder_count == 0 ? std::span<const std::uint16_t>{}
+                                     : slots_[pool.oldest_segment];
+    }
 
     // The backend row that a hash selects in a pool, or WEIR_NO_ROW when the pool has none. For
     // maglev and source-hash; which hash: weir_slot_hash().
     std::uint32_t select(const weir_pool_row& pool, std::uint64_t slot_hash) const;
+
+    void prefetch_slot(const weir_pool_row& pool, std::uint64_t slot_hash) const {
+        if (pool.slot_count != 0)
+            __builtin_prefetch(&slots_[pool.segment][weir_maglev_slot(slot_hash, pool.slot_count)]);
+    }
+
+    // The backend row that the hash's slot had before it changed, while flows of that time may be
+    // alive (exceptions.h); else WEIR_NO_ROW.
+    std::uint32_t oldest(const weir_pool_row& pool, std::uint64_t slot_hash) const {
+        if (pool.elder_count == 0) [[likely]]
+            return WEIR_NO_ROW;
+        const std::uint16_t elder =
+            slots_[pool.oldest_segment][weir_maglev_slot(slot_hash, pool.slot_count)];
+        return elder == WEIR_NO_MEMBER ? WEIR_NO_ROW
+                                       : members_[pool.member_first + pool.member_count + elder];
+    }
 
     // The pool whose persistence decides who owns a packet of this VIP, or of a reply of this
     // backend; null when no pool of the generation has any.

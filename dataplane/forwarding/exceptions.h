@@ -1,0 +1,47 @@
+// SPDX-License-Identifier: (BSD-3-Clause OR GPL-2.0-only)
+/* State only where the hash cannot remember: what an unrecorded flow of a Maglev or source-hash
+ * pool gets while the pool's table changes.
+ *
+ * A slot that gets another backend opens a window, which lasts as long as an idle flow may live.
+ * Inside it the slot has two backends: the current one and the oldest, the one before the first
+ * change of the window. A flow that begins goes to the current one and is recorded. A flow that is
+ * not recorded and does not begin is older than the window, so the oldest is its own: it goes there
+ * and is recorded, too. When the window closes, all that is alive and differs from the table is in
+ * the connection table: the exceptions. Outside a window no flow needs an entry to be opened.
+ */
+#pragma once
+
+#include "dataplane/forwarding/admit.h"
+
+/* QUIC version 1 (RFC 9000 section 17.2.2) and 2 (RFC 9369 section 3.2). */
+#define WEIR_QUIC_V1 0x00000001u
+#define WEIR_QUIC_V2 0x6b3343cfu
+/* A client pads what carries its Initial to this much (RFC 9000 section 14.1). UDP payload, bytes.
+ */
+#define WEIR_QUIC_INITIAL_BYTES 1200u
+
+/* A long header of type Initial: a QUIC connection begins. */
+WEIR_INLINE bool weir_is_quic_initial(const uint8_t* data, const uint8_t* end,
+                                      const struct weir_packet* packet) {
+    uint32_t past = (uint32_t)packet->l3_offset + packet->l3_length;
+    const uint8_t* payload = weir_at(data, end, packet->l4_offset + 8u, 5);
+    if (packet->protocol != WEIR_IP_UDP ||
+        (packet->flags & (WEIR_PACKET_FRAGMENT | WEIR_PACKET_ICMP_ERROR)) || !payload ||
+        packet->l4_offset + 8u + WEIR_QUIC_INITIAL_BYTES > past)
+        return false;
+    uint32_t version = weir_swap32(weir_load32(payload + 1));
+    uint8_t form = payload[0] & 0xf0; /* long header, fixed bit, type */
+    return (version == WEIR_QUIC_V1 && form == 0xc0) || (version == WEIR_QUIC_V2 && form == 0xd0);
+}
+
+/* Does a flow begin with this packet, as far as one can see? Other UDP does not say. */
+WEIR_INLINE bool weir_flow_begins(const uint8_t* data, const uint8_t* end,
+                                  const struct weir_packet* packet) {
+    return weir_packet_opens(packet) || weir_is_quic_initial(data, end, packet);
+}
+
+/* Does the oldest backend of a slot still take the flows it has? As it would those of the table. */
+WEIR_INLINE bool weir_oldest_serves(const struct weir_vip_row* vip,
+                                    const struct weir_backend_row* oldest) {
+    return weir_admit_known(vip, oldest) == WEIR_KNOWN_FORWARD;
+}

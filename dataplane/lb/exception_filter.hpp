@@ -1,0 +1,66 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// Which flow hashes may have an entry in the connection table, for flows that mostly have none: one
+// bit for each of 2^18 parts of the hash space, 32 kB, so that a flow without an entry costs no
+// cache miss. A bit may be set for nothing, which costs a look-up; it is never clear for a flow
+// that was added and is visited each round. Bits are found out anew with every round of the table's
+// expiry: all entries that are visited and stay are added, and at the round's end what was not is
+// clear. One worker owns it.
+#pragma once
+
+#include "dataplane/forwarding/flow.h"
+
+#include <array>
+#include <cstdint>
+
+namespace weir::lb {
+
+class ExceptionFilter {
+public:
+    [[nodiscard]] bool may_have(std::uint64_t flow_hash) const {
+        return live_[word_of(flow_hash)] >> bit_of(flow_hash) & 1;
+    }
+
+    // An entry was made.
+    void add(std::uint64_t flow_hash) {
+        set(live_, flow_hash);
+        set(next_, flow_hash);
+    }
+
+    // An entry was visited and stays.
+    void keep(std::uint64_t flow_hash) { set(next_, flow_hash); }
+
+    // Entries may be there that were never added: every hash may have one until a whole round has
+    // been visited.
+    void assume_all() {
+        live_.fill(~std::uint64_t{0});
+        rounds_to_wait_ = 1; // the one under way has begun without us
+    }
+
+    // A round has ended.
+    void turn() {
+        if (rounds_to_wait_ != 0)
+            rounds_to_wait_--;
+        else
+            live_ = next_;
+        next_.fill(0);
+    }
+
+private:
+    static constexpr std::uint32_t kBits = 18;
+    using Words = std::array<std::uint64_t, (1U << kBits) / 64>;
+    // The bits that choose the Maglev slot: a changed slot sets bits side by side.
+    static std::uint32_t part_of(std::uint64_t flow_hash) {
+        return weir_hash_table_bits(flow_hash) >> (32 - kBits);
+    }
+    static std::uint32_t word_of(std::uint64_t flow_hash) { return part_of(flow_hash) / 64; }
+    static std::uint32_t bit_of(std::uint64_t flow_hash) { return part_of(flow_hash) % 64; }
+    static void set(Words& words, std::uint64_t flow_hash) {
+        words[word_of(flow_hash)] |= std::uint64_t{1} << bit_of(flow_hash);
+    }
+
+    Words live_{};
+    Words next_{};
+    std::uint32_t rounds_to_wait_ = 0;
+};
+
+} // namespace weir::lb
