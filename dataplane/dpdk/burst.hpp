@@ -44,9 +44,11 @@ struct Burst {
     // match
     weir_match match[kBurstSize]; // a VIP, or the SNAT range or backend a reply belongs to
     std::uint64_t hash[kBurstSize];
+    bool look_up[kBurstSize]; // its connection may be in the table
 
     // track
-    lb::EntryIndex entry[kBurstSize];  // a hint at first, then the connection or kNoEntry
+    lb::EntryIndex hint[kBurstSize];
+    lb::EntryIndex entry[kBurstSize];  // the connection or kNoEntry
     std::uint32_t vip[kBurstSize];     // VIP row; of replies too
     std::uint32_t backend[kBurstSize]; // backend row or WEIR_NO_ROW
     weir_translation translation[kBurstSize];

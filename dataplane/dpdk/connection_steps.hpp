@@ -26,10 +26,9 @@ inline bool is_bystander(const weir_packet& packet) {
            (WEIR_PACKET_ICMP_ERROR | WEIR_PACKET_TUNNEL_ERROR | WEIR_PACKET_LATER_FRAGMENT);
 }
 
-// The row's last hop, exchanged when the client's packets begin to come another way.
-inline std::uint16_t follow_last_hop(Worker& worker, const lb::HotRow& row, rte_mbuf* mbuf,
+// The last hop that a packet came by: `known`, exchanged when packets begin to come another way.
+inline std::uint16_t follow_last_hop(Worker& worker, std::uint16_t known, rte_mbuf* mbuf,
                                      const weir_packet& packet) {
-    auto known = static_cast<std::uint16_t>(row.last_hop);
     auto interface = static_cast<std::uint8_t>(mbuf->port);
     if (worker.last_hops.is(known, source_mac(mbuf), packet.vlan_tci, interface)) [[likely]]
         return known;
@@ -82,8 +81,17 @@ inline void erase(Worker& worker, lb::EntryIndex entry) {
 // A packet to a VIP whose connection is not known: its backend, or why none. In select_backend.cpp.
 void select_backend(Worker& worker, Burst& burst, std::uint32_t i);
 
-// Remembers what was selected; gives full-nat connections their source port. In record.cpp.
-void record(Worker& worker, Burst& burst, std::uint32_t i);
+// Remembers what was selected; gives full-nat connections their source port. WEIR_UNDECIDED, or the
+// verdict of what could not be remembered. In record.cpp.
+weir_verdict record(Worker& worker, Burst& burst, std::uint32_t i);
+
+// The same for VIPs that record exceptions only: remembers what the hash will not, and changes the
+// selection where that cannot be. In exceptions.cpp.
+void record_exception(Worker& worker, Burst& burst, std::uint32_t i, const weir_vip_row& vip);
+
+// A packet of a VIP that records exceptions only has passed without an entry: estimates how many
+// connections there are, and notes where the VIP's clients are. In exceptions.cpp.
+void note_unrecorded(Worker& worker, const Burst& burst, std::uint32_t i, const weir_vip_row& vip);
 
 // Moves the frame's head to fit the tag it leaves with and writes the link header. In
 // stage_rewrite.cpp.

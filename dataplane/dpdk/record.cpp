@@ -79,7 +79,7 @@ weir_verdict verdict_of(lb::InsertOutcome outcome) {
 
 } // namespace
 
-void record(Worker& worker, Burst& burst, std::uint32_t i) {
+weir_verdict record(Worker& worker, Burst& burst, std::uint32_t i) {
     const weir_packet& packet = burst.packet[i];
     const weir_vip_row& vip = worker.state->vips()[burst.vip[i]];
     const weir_backend_row& backend = worker.state->backends()[burst.backend[i]];
@@ -87,7 +87,7 @@ void record(Worker& worker, Burst& burst, std::uint32_t i) {
 
     lb::ConnectionState initial = lb::initial_state(event_of(packet, lb::Direction::kFromClient));
     if (initial == lb::ConnectionState::kFree)
-        return; // forwarded by the hash, not worth remembering
+        return WEIR_UNDECIDED; // forwarded by the hash, not worth remembering
     lb::NewConnection wanted;
     wanted.key = lb::forward_key(weir_packet_source(&packet), packet.source_port,
                                  packet.destination_port, static_cast<std::uint16_t>(burst.vip[i]));
@@ -99,7 +99,7 @@ void record(Worker& worker, Burst& burst, std::uint32_t i) {
         !take_snat_port(worker, burst, i, backend, backend_port, wanted, lb::snat_port_reusable) &&
         !take_snat_port(worker, burst, i, backend, backend_port, wanted,
                         lb::snat_port_reusable_under_pressure))
-        return drop(worker, burst, i, WEIR_DROP_SNAT_EXHAUSTED);
+        return WEIR_DROP_SNAT_EXHAUSTED;
     if (vip.forward == WEIR_FORWARD_NAT)
         wanted.reply_hash =
             reply_hash(worker, backend, burst.translation[i], backend_port, packet.protocol);
@@ -117,14 +117,13 @@ void record(Worker& worker, Burst& burst, std::uint32_t i) {
     burst.entry[i] = result.entry;
     if (result.outcome == lb::InsertOutcome::kInserted) {
         worker.connections_opened++;
-        worker.vip_counters(burst.vip[i]).connections_opened++;
-        worker.vip_counters(burst.vip[i]).connections_active++;
-        worker.backend_counters(wanted.backend).connections_opened++;
-        lb::add_active(worker.backend_counters(wanted.backend), 1);
-        return;
+        // An exception that has not begun just now was counted when it did.
+        if (!(vip.flags & WEIR_VIP_EXCEPTIONS) || initial != lb::ConnectionState::kMidstream)
+            worker.count_opened(burst.vip[i], wanted.backend);
+        return WEIR_UNDECIDED;
     }
     worker.last_hops.release(wanted.last_hop);
-    drop(worker, burst, i, verdict_of(result.outcome));
+    return verdict_of(result.outcome);
 }
 
 } // namespace weir::dpdk

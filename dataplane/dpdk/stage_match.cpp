@@ -47,6 +47,22 @@ void match_tunnel_error(const lb::ForwardingState& state, Burst& burst, std::uin
         burst.match[i] = weir_match_packet(&state.match(), &packet);
 }
 
+// Where only exceptions are recorded, most flows need no look-up and so cost no cache miss; what
+// they do need, the slot, is on its way then.
+bool may_be_recorded(const Worker& worker, const weir_match& match, std::uint64_t hash) {
+    if (match.kind != WEIR_MATCH_VIP)
+        return true;
+    const lb::ForwardingState& state = *worker.state;
+    const weir_vip_row& vip = state.vips()[match.index];
+    if (!(vip.flags & WEIR_VIP_EXCEPTIONS))
+        return true;
+    const weir_pool_row& pool = state.pools()[vip.pool];
+    if (pool.elder_count != 0 || worker.exceptions->may_have(hash))
+        return true;
+    state.prefetch_slot(pool, hash);
+    return false;
+}
+
 } // namespace
 
 void match(Worker& worker, Burst& burst) {
@@ -62,7 +78,9 @@ void match(Worker& worker, Burst& burst) {
         if (burst.verdict[i] != WEIR_UNDECIDED)
             continue;
         burst.hash[i] = weir_flow_hash(&worker.state->hash_key(), &burst.packet[i].flow);
-        worker.table.prefetch_index(lb::index_hash(burst.hash[i]));
+        burst.look_up[i] = may_be_recorded(worker, burst.match[i], burst.hash[i]);
+        if (burst.look_up[i])
+            worker.table.prefetch_index(lb::index_hash(burst.hash[i]));
     }
 }
 

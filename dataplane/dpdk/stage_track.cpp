@@ -17,14 +17,14 @@ void give_up(Worker& worker, lb::EntryIndex entry, const weir_packet& packet) {
 }
 
 // What a router says of a packet on its way to a backend through a tunnel is for the client, who
-// alone can send less. Only a recorded connection tells where the client is.
-void to_client_of_tunnel(const Worker& worker, Burst& burst, std::uint32_t i,
-                         const weir_vip_row& vip, const lb::HotRow& row) {
+// alone can send less. `hop`: where the client is.
+void to_client_of_tunnel(Worker& worker, Burst& burst, std::uint32_t i, const weir_vip_row& vip,
+                         std::uint16_t hop) {
+    const lb::LastHop* found = worker.last_hops.find(hop);
     if (!weir_forward_encapsulates(vip.forward))
         burst.verdict[i] = WEIR_DROP_ICMP_IMPLAUSIBLE;
-    else if (const lb::LastHop* hop =
-                 worker.last_hops.find(static_cast<std::uint16_t>(row.last_hop)))
-        burst.last_hop[i] = *hop;
+    else if (found)
+        burst.last_hop[i] = *found;
     else
         burst.verdict[i] = WEIR_DROP_NO_NEXT_HOP;
 }
@@ -66,22 +66,21 @@ void follow_known(Worker& worker, Burst& burst, std::uint32_t i, const weir_vip_
         return;
     }
     if (packet.flags & WEIR_PACKET_TUNNEL_ERROR)
-        return to_client_of_tunnel(worker, burst, i, vip, row);
+        return to_client_of_tunnel(worker, burst, i, vip, static_cast<std::uint16_t>(row.last_hop));
     if (is_bystander(packet)) // comes from a router on the way, not from the client's last hop
         return;
-    std::uint16_t last_hop = follow_last_hop(worker, row, burst.mbuf[i], packet);
+    std::uint16_t last_hop =
+        follow_last_hop(worker, static_cast<std::uint16_t>(row.last_hop), burst.mbuf[i], packet);
     advance(worker, entry, packet, lb::Direction::kFromClient, visibility_of(vip),
             backend.state == WEIR_BACKEND_DOWN, last_hop);
 }
 
-void find_for_client(Worker& worker, Burst& burst, std::uint32_t i) {
+void find_for_client(Worker& worker, Burst& burst, std::uint32_t i, const weir_vip_row& vip) {
     const weir_packet& packet = burst.packet[i];
-    burst.vip[i] = burst.match[i].index;
-    const weir_vip_row& vip = worker.state->vips()[burst.vip[i]];
     lb::ForwardKey key =
         lb::forward_key(weir_packet_source(&packet), packet.source_port, packet.destination_port,
                         static_cast<std::uint16_t>(burst.vip[i]));
-    burst.entry[i] = worker.table.find_forward(lb::index_hash(burst.hash[i]), key, burst.entry[i]);
+    burst.entry[i] = worker.table.find_forward(lb::index_hash(burst.hash[i]), key, burst.hint[i]);
     if (burst.entry[i] != lb::kNoEntry)
         follow_known(worker, burst, i, vip);
 }
@@ -110,7 +109,7 @@ void find_for_backend(Worker& worker, Burst& burst, std::uint32_t i) {
         [&](const lb::HotRow& row) {
             return is_reply_of(*worker.state, row, packet, burst.match[i]);
         },
-        burst.entry[i]);
+        burst.hint[i]);
     if (burst.entry[i] == lb::kNoEntry)
         return drop(worker, burst, i,
                     packet.flags & WEIR_PACKET_ICMP_ERROR ? WEIR_DROP_ICMP_NO_CONNECTION
@@ -131,26 +130,74 @@ void find_for_backend(Worker& worker, Burst& burst, std::uint32_t i) {
             false, static_cast<std::uint16_t>(row.last_hop));
 }
 
+// The client is not known, but where the VIP's clients come from is.
+void to_some_client(Worker& worker, Burst& burst, std::uint32_t i, const weir_vip_row& vip) {
+    const std::uint16_t hop = worker.recent_hops[burst.vip[i]];
+    if (hop == lb::kNoLastHop)
+        drop(worker, burst, i, WEIR_DROP_ICMP_NO_CONNECTION);
+    else if (!worker.icmp_errors.take(worker.time_ns,
+                                      worker.share_of(worker.state->node().icmp_pps)))
+        drop(worker, burst, i, WEIR_DROP_ICMP_RATE);
+    else
+        to_client_of_tunnel(worker, burst, i, vip, hop);
+}
+
+void select_and_record(Worker& worker, Burst& burst, std::uint32_t i, const weir_vip_row& vip) {
+    const weir_packet& packet = burst.packet[i];
+    const bool exceptions = vip.flags & WEIR_VIP_EXCEPTIONS;
+    if (exceptions && packet.flags & WEIR_PACKET_TUNNEL_ERROR)
+        return to_some_client(worker, burst, i, vip);
+    select_backend(worker, burst, i);
+    if (burst.verdict[i] != WEIR_UNDECIDED || is_bystander(packet))
+        return;
+    if (exceptions)
+        return record_exception(worker, burst, i, vip);
+    const weir_verdict verdict = record(worker, burst, i);
+    if (verdict != WEIR_UNDECIDED)
+        drop(worker, burst, i, verdict);
+}
+
+// No exception is known and the pool's table has not changed of late: the slot says it all.
+bool goes_by_slot(const Worker& worker, const Burst& burst, std::uint32_t i,
+                  const weir_vip_row& vip) {
+    return !burst.look_up[i] && !is_bystander(burst.packet[i]) &&
+           worker.state->pools()[vip.pool].scheduler == WEIR_SCHEDULE_MAGLEV;
+}
+
+void forward_by_slot(Worker& worker, Burst& burst, std::uint32_t i, const weir_vip_row& vip) {
+    const lb::ForwardingState& state = *worker.state;
+    burst.backend[i] = state.select(state.pools()[vip.pool], burst.hash[i]);
+    if (burst.backend[i] == WEIR_NO_ROW)
+        return drop(worker, burst, i, WEIR_DROP_NO_BACKEND);
+    note_unrecorded(worker, burst, i, vip);
+}
+
+void track_client(Worker& worker, Burst& burst, std::uint32_t i) {
+    burst.vip[i] = burst.match[i].index;
+    const weir_vip_row& vip = worker.state->vips()[burst.vip[i]];
+    burst.entry[i] = lb::kNoEntry;
+    if (goes_by_slot(worker, burst, i, vip))
+        return forward_by_slot(worker, burst, i, vip);
+    if (burst.look_up[i])
+        find_for_client(worker, burst, i, vip);
+    if (burst.entry[i] == lb::kNoEntry && burst.verdict[i] == WEIR_UNDECIDED)
+        select_and_record(worker, burst, i, vip);
+}
+
 } // namespace
 
 void track(Worker& worker, Burst& burst) {
     for (std::uint32_t i = 0; i < burst.count; i++)
-        if (burst.verdict[i] == WEIR_UNDECIDED)
-            burst.entry[i] = worker.table.prefetch_row(lb::index_hash(burst.hash[i]));
+        if (burst.verdict[i] == WEIR_UNDECIDED && burst.look_up[i])
+            burst.hint[i] = worker.table.prefetch_row(lb::index_hash(burst.hash[i]));
     for (std::uint32_t i = 0; i < burst.count; i++) {
         if (burst.verdict[i] != WEIR_UNDECIDED)
             continue;
         weir_translation_of(&burst.packet[i], &burst.translation[i]);
-        if (burst.match[i].kind != WEIR_MATCH_VIP) {
+        if (burst.match[i].kind == WEIR_MATCH_VIP)
+            track_client(worker, burst, i);
+        else
             find_for_backend(worker, burst, i);
-            continue;
-        }
-        find_for_client(worker, burst, i);
-        if (burst.entry[i] != lb::kNoEntry || burst.verdict[i] != WEIR_UNDECIDED)
-            continue;
-        select_backend(worker, burst, i);
-        if (burst.verdict[i] == WEIR_UNDECIDED && !is_bystander(burst.packet[i]))
-            record(worker, burst, i);
     }
 }
 

@@ -106,6 +106,12 @@ bool take_all_in(Worker& worker, Burst& burst) {
     return brought;
 }
 
+// A TCP connection whose end has not been seen.
+bool is_alive(const lb::HotRow& row) {
+    return row.state == WEIR_STATE_SYN_SEEN || row.state == WEIR_STATE_MIDSTREAM ||
+           row.state == WEIR_STATE_ESTABLISHED;
+}
+
 } // namespace
 
 bool poll(Worker& worker, Burst& burst, std::uint64_t now_ns) {
@@ -140,7 +146,12 @@ int run_worker(WorkerContext& context) {
 Worker::Worker(WorkerContext& given, std::uint64_t now_ns)
     : context(given), table(*given.table), last_hops(*given.last_hops),
       scheduler(given.id, given.workers, given.secret),
-      persistence(std::make_unique<lb::PersistenceTable>()), expired_at_ns_(now_ns) {
+      persistence(std::make_unique<lb::PersistenceTable>()),
+      exceptions(std::make_unique<lb::ExceptionFilter>()),
+      recent_hops(std::make_unique<std::uint16_t[]>(WEIR_MAX_VIPS)), expired_at_ns_(now_ns) {
+    std::fill_n(recent_hops.get(), WEIR_MAX_VIPS, lb::kNoLastHop);
+    if (table.entries() != 0)
+        exceptions->assume_all();
     if (context.capture_order)
         capture = lb::CaptureProducer(context.capture_ring, *context.capture_order);
 }
@@ -159,12 +170,24 @@ void Worker::follow_generation() {
         return;
     if (!state)
         grace_began_ms = now_ms;
+    if (newest && starts_exceptions(*newest))
+        exceptions->assume_all();
     state = newest;
     if (!state)
         return;
     if (context.spread)
         spread = context.spread->load(std::memory_order_relaxed);
     take_snat_rows();
+}
+
+// Does a VIP that recorded everything record exceptions only from now on?
+bool Worker::starts_exceptions(const lb::ForwardingState& newest) const {
+    const auto before = state ? state->vips() : std::span<const weir_vip_row>{};
+    const std::size_t common = std::min(before.size(), newest.vips().size());
+    for (std::size_t i = 0; i < common; i++)
+        if (newest.vips()[i].flags & ~before[i].flags & WEIR_VIP_EXCEPTIONS)
+            return true;
+    return false;
 }
 
 void Worker::take_snat_rows() {
@@ -196,9 +219,54 @@ void Worker::take_snat_rows() {
 
 void Worker::forget(const lb::HotRow& row) {
     last_hops.release(static_cast<std::uint16_t>(row.last_hop));
-    lb::VipCounters& vip = vip_counters(row.vip);
-    vip.connections_active--;
-    lb::add_active(backend_counters(row.backend), -1);
+    count_closed(row.vip, row.backend);
+}
+
+void Worker::count_opened(std::uint32_t vip, std::uint32_t backend) {
+    vip_counters(vip).connections_opened++;
+    vip_counters(vip).connections_active++;
+    backend_counters(backend).connections_opened++;
+    lb::add_active(backend_counters(backend), 1);
+}
+
+void Worker::count_closed(std::uint32_t vip, std::uint32_t backend) {
+    if (vip_counters(vip).connections_active != 0)
+        vip_counters(vip).connections_active--;
+    if (backend_counters(backend).connections_active != 0)
+        lb::add_active(backend_counters(backend), -1);
+}
+
+// Says no more than the table does, now that the slot's window is closed.
+bool Worker::is_superfluous(const lb::HotRow& row, const weir_vip_row& vip,
+                            std::uint64_t hash) const {
+    const weir_pool_row& pool = state->pools()[vip.pool];
+    const std::uint64_t slot_hash = weir_slot_hash(&pool, &state->hash_key(), &row.client, hash);
+    return state->oldest(pool, slot_hash) == WEIR_NO_ROW &&
+           state->select(pool, slot_hash) == row.backend;
+}
+
+std::uint16_t Worker::timeout_of(const lb::HotRow& row, bool& superfluous) {
+    superfluous = false;
+    if (row.vip >= state->vips().size())
+        return 0;
+    const weir_vip_row& vip = state->vips()[row.vip];
+    if (vip.flags & WEIR_VIP_EXCEPTIONS) {
+        if (rounds_ != table.sweeps()) {
+            rounds_ = table.sweeps();
+            exceptions->turn();
+        }
+        weir_flow flow;
+        weir_flow_set(&flow, &row.client, &vip.address, row.client_port, row.service_port,
+                      vip.protocol);
+        const std::uint64_t hash = weir_flow_hash(&state->hash_key(), &flow);
+        superfluous = is_superfluous(row, vip, hash);
+        if (superfluous)
+            return 0;
+        exceptions->keep(hash);
+        if (row.state == WEIR_STATE_MIDSTREAM) // known to be a connection since long ago
+            return vip.timeouts.established;
+    }
+    return lb::timeout_s(static_cast<lb::ConnectionState>(row.state), vip.timeouts);
 }
 
 void Worker::expire(std::uint64_t now_ns) {
@@ -211,16 +279,16 @@ void Worker::expire(std::uint64_t now_ns) {
     // What a long pause left over is not made up for in one go.
     expire_due_ = std::min(expire_due_ - budget * kSweepTime_ns,
                            std::uint64_t{table.capacity()} * kSweepTime_ns);
-    std::span<const weir_vip_row> vips = state->vips();
+    bool superfluous = false;
     connections_expired += table.expire(
         now_s, static_cast<std::uint32_t>(budget),
-        [&](const lb::HotRow& row) -> std::uint16_t {
-            if (row.vip >= vips.size())
-                return 0;
-            return lb::timeout_s(static_cast<lb::ConnectionState>(row.state),
-                                 vips[row.vip].timeouts);
-        },
-        [&](lb::EntryIndex, const lb::HotRow& row, const lb::ColdRow&) { forget(row); });
+        [&](const lb::HotRow& row) { return timeout_of(row, superfluous); },
+        [&](lb::EntryIndex, const lb::HotRow& row, const lb::ColdRow&) {
+            if (superfluous && is_alive(row)) // it goes on without an entry
+                last_hops.release(static_cast<std::uint16_t>(row.last_hop));
+            else
+                forget(row);
+        });
 }
 
 void Worker::sweep_persistence() {

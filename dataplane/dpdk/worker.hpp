@@ -9,6 +9,7 @@
 #include "dataplane/dpdk/worker_context.hpp"
 #include "dataplane/lb/capture_ring.hpp"
 #include "dataplane/lb/connection_lifetime.hpp"
+#include "dataplane/lb/exception_filter.hpp"
 #include "dataplane/lb/fragment_table.hpp"
 #include "dataplane/lb/last_hops.hpp"
 #include "dataplane/lb/persistence_table.hpp"
@@ -38,6 +39,10 @@ public:
     lb::FragmentTable fragments;
     lb::Scheduler scheduler;
     std::unique_ptr<lb::PersistenceTable> persistence; // taken before the loop starts
+    std::unique_ptr<lb::ExceptionFilter> exceptions;   // flows of VIPs that record only those
+    // By VIP row: whence its clients' packets came of late, for what is to be sent to a client
+    // whose connection is not recorded. Only of VIPs with a tunnel that record exceptions.
+    std::unique_ptr<std::uint16_t[]> recent_hops;
     // Until reset_grace_s after the first generation, unknown TCP connections are not reset.
     std::uint64_t grace_began_ms = 0;
     TokenBucket answers;     // of this worker: its share of answers_pps
@@ -78,16 +83,28 @@ public:
     void sweep_persistence();
     // Keeps the per-VIP and per-backend numbers and the last hops true when a row goes.
     void forget(const lb::HotRow& row);
+    // One connection more, a new one.
+    void count_opened(std::uint32_t vip, std::uint32_t backend);
+    // One connection less. Never below zero: where only exceptions are recorded, the numbers are
+    // estimates made of SYNs, FINs and RSTs.
+    void count_closed(std::uint32_t vip, std::uint32_t backend);
     // Publishes the tally.
     void count(std::uint64_t now_ns, bool brought_packets);
 
 private:
     void take_snat_rows();
+    // Idle timeout of an entry, in seconds; 0 when it has become superfluous: the table says the
+    // same.
+    // Called for every entry that is visited.
+    std::uint16_t timeout_of(const lb::HotRow& row, bool& superfluous);
+    bool is_superfluous(const lb::HotRow& row, const weir_vip_row& vip, std::uint64_t hash) const;
+    bool starts_exceptions(const lb::ForwardingState& newest) const;
 
     std::array<weir_snat_row, WEIR_MAX_SNAT_ADDRESSES> snat_rows_{}; // those the ports follow
     std::uint32_t snat_row_count_ = 0;
     std::uint64_t expire_due_ = 0; // entry-nanoseconds not yet swept
     std::uint64_t expired_at_ns_;
+    std::uint64_t rounds_ = 0;     // of expiry, that the exceptions follow
     std::uint16_t swept_at_s_ = 0; // of persistence
     std::uint32_t sweep_due_ = 0;  // entries
 };

@@ -55,6 +55,8 @@ struct Plan {
     std::uint8_t protocol = 6;
     std::uint16_t backend_port = 8080;
     std::vector<std::uint16_t> slots = {0, 1, 0, 1, 0, 1, 0, 1, 0, 1, 0, 1, 0}; // of the pool
+    std::vector<std::uint16_t> oldest; // of the pool; what they name is for a Change to say
+    std::uint32_t connections = 4096;  // a worker
 
     std::string vip() const { return v6 ? "2001:db8:f::10" : "203.0.113.10"; }
     std::string backend(std::uint32_t i) const {
@@ -69,7 +71,8 @@ using Change = std::function<void(lb::StateTables&)>;
 
 struct State {
     std::vector<std::uint16_t> slots;
-    lb::Segment segment;
+    std::vector<std::uint16_t> oldest;
+    std::vector<lb::Segment> segments;
     std::vector<std::byte> aligned;
     std::span<std::byte> root;
     std::optional<lb::ForwardingState> state;
@@ -77,7 +80,10 @@ struct State {
     State(const Plan& plan, std::uint64_t generation, std::array<weir_backend_state, 2> states,
           const Change& change) {
         slots = plan.slots;
-        segment = lb::inspect_segment(lb::segment_id(slots), slots);
+        oldest = plan.oldest;
+        segments = {lb::inspect_segment(lb::segment_id(slots), slots)};
+        if (!oldest.empty())
+            segments.push_back(lb::inspect_segment(lb::segment_id(oldest), oldest));
         lb::StateTables tables;
         tables.generation = generation;
         tables.hash_key = {11, 22};
@@ -132,7 +138,9 @@ struct State {
         interface.mtu = 1500;
         interface.vlan_tci = WEIR_NO_VLAN;
         tables.interfaces = {interface};
-        tables.segments = {{segment.id, slots.size() * 2}};
+        for (const lb::Segment& segment : segments)
+            tables.segments.push_back({segment.id, segment.slots.size_bytes()});
+        tables.pools[0].oldest_segment = 1;
         change(tables);
         open(tables);
     }
@@ -163,7 +171,7 @@ struct State {
         root = {static_cast<std::byte*>(std::align(64, bytes.size(), at, space)), bytes.size()};
         std::copy(bytes.begin(), bytes.end(), root.begin());
         std::string problem;
-        state = lb::ForwardingState::open(root, std::span(&segment, 1), problem);
+        state = lb::ForwardingState::open(root, segments, problem);
         if (!state)
             throw std::runtime_error(problem);
     }
@@ -240,7 +248,10 @@ public:
     }
 
     // The slots of the generations from now on.
-    void set_slots(std::vector<std::uint16_t> slots) { plan_.slots = std::move(slots); }
+    void set_slots(std::vector<std::uint16_t> slots, std::vector<std::uint16_t> oldest = {}) {
+        plan_.slots = std::move(slots);
+        plan_.oldest = std::move(oldest);
+    }
     void change(const Change& change) { publish({WEIR_BACKEND_UP, WEIR_BACKEND_UP}, change); }
     // The workers' clock stands still between calls.
     void pass(std::chrono::nanoseconds time) {
@@ -334,7 +345,7 @@ private:
         tables_.resize(workers_);
         contexts_.resize(workers_);
         for (std::uint32_t i = 0; i < workers_; i++) {
-            lb::TableGeometry geometry{4096, 16, i, workers_, 1024};
+            lb::TableGeometry geometry{plan_.connections, 16, i, workers_, plan_.connections / 4};
             tables_[i] = lb::ConnectionTable::format(
                 zeroed(lb::ConnectionTable::bytes_needed(geometry)), geometry);
             rte_rcu_qsbr_thread_register(rcu_, i);
