@@ -49,12 +49,14 @@ struct VipSource {
     Span protocol;
     Span forward;
     Span pool;
+    Span tracking;
     std::string pool_name;
     bool pool_found = false;
     bool address_read = false;
     bool ports_read = false;
     bool protocol_read = false;
     bool forward_read = false;
+    bool tracking_given = false;
 
     [[nodiscard]] bool tuple_read() const { return address_read && ports_read && protocol_read; }
 };

@@ -219,6 +219,20 @@ TEST(GoodConfigs, AReplyThatPassesHereCanBeReset) {
     EXPECT_EQ(policy("range"), OnBackendDown::kReselect) << "DSR";
 }
 
+TEST(GoodConfigs, ExceptionsAreTheDefaultWhereTheyAreEnough) {
+    const Config config = good(contents(kTestdata / "good" / "everything.toml"));
+    for (const VipConfig& vip : config.vips) {
+        const PoolConfig& pool = config.pools[vip.pool];
+        const bool hashed =
+            pool.scheduler == Scheduler::kMaglev || pool.scheduler == Scheduler::kSourceHash;
+        const bool limited = vip.max_connections != 0 || pool.persistence ||
+                             std::any_of(pool.backends.begin(), pool.backends.end(),
+                                         [](const auto& b) { return b.max_connections != 0; });
+        EXPECT_EQ(vip.tracking == Tracking::kExceptions, is_dsr(vip.forward) && hashed && !limited)
+            << vip.name;
+    }
+}
+
 TEST(TunnelSource, IsTheFirstAddressOfAnInterfaceByDefault) {
     const Config config = good(contents(kTestdata / "good" / "readme.toml"));
     ASSERT_FALSE(config.interfaces[0].addresses.empty());

@@ -191,6 +191,45 @@ void check_families(Draft& draft, std::size_t index) {
     }
 }
 
+// What of this VIP needs an entry for every connection; empty when nothing does.
+std::string needs_full_tracking(const VipConfig& vip, const PoolConfig& pool) {
+    const std::string of_pool = " of [pool." + pool.name + "]";
+    if (!is_dsr(vip.forward)) {
+        return "forward = " + quoted(std::string(to_string(vip.forward)));
+    }
+    if (pool.scheduler != Scheduler::kMaglev && pool.scheduler != Scheduler::kSourceHash) {
+        return "scheduler = " + quoted(std::string(to_string(pool.scheduler))) + of_pool;
+    }
+    if (pool.persistence) {
+        return "persistence" + of_pool;
+    }
+    if (vip.max_connections != 0) {
+        return "max_connections";
+    }
+    for (const BackendConfig& backend : pool.backends) {
+        if (backend.max_connections != 0) {
+            return "max_connections of backend " + quoted(backend.name) + of_pool;
+        }
+    }
+    return {};
+}
+
+// Exceptions are enough where the hash finds a connection's backend again, and what is not recorded
+// cannot fill a table; so that is the default.
+void decide_tracking(Draft& draft, std::size_t index) {
+    VipConfig& vip = draft.config.vips[index];
+    const VipSource& source = draft.vips[index];
+    const std::string need = needs_full_tracking(vip, draft.config.pools[vip.pool]);
+    if (!source.tracking_given) {
+        vip.tracking = need.empty() ? Tracking::kExceptions : Tracking::kFull;
+    } else if (vip.tracking == Tracking::kExceptions && !need.empty() && source.forward_read) {
+        draft.diagnostics.add(source.tracking,
+                              "\"exceptions\" records few connections, but " + need +
+                                  " needs a record of every one",
+                              "use \"full\", or leave tracking out");
+    }
+}
+
 } // namespace
 
 void check_vips(Draft& draft) {
@@ -201,6 +240,7 @@ void check_vips(Draft& draft) {
         if (draft.vips[i].pool_found) {
             check_backend_ports(draft, i);
             check_families(draft, i);
+            decide_tracking(draft, i);
         }
     }
 }

@@ -116,7 +116,8 @@ void read_vip(const std::string& name, const Node& node, Draft& draft) {
     if (section.require("pool", "name the [pool.NAME] whose backends serve this VIP")) {
         section.text("pool", source.pool_name, 4096);
     }
-    section.word("tracking", vip.tracking);
+    source.tracking = section.value_span("tracking");
+    source.tracking_given = section.word("tracking", vip.tracking) != Read::kAbsent;
     read_timeouts(section, shown, vip);
     read_on_backend_down(section, vip, source);
     section.word("on_all_down", vip.on_all_down);

@@ -58,7 +58,7 @@ constexpr std::array kForwardModes = {
 };
 constexpr std::array kTrackings = {
     Word<Tracking>{Tracking::kFull, "full", kNow},
-    Word<Tracking>{Tracking::kExceptions, "exceptions", kNotYet},
+    Word<Tracking>{Tracking::kExceptions, "exceptions", kNow},
 };
 constexpr std::array kOnBackendDowns = {
     Word<OnBackendDown>{OnBackendDown::kReset, "reset", kNow},

@@ -103,6 +103,12 @@ void Controller::note(const std::string& topic, std::vector<std::string> problem
     known = std::move(problems);
 }
 
+std::uint32_t Controller::seconds_now() {
+    using std::chrono::seconds;
+    const auto since_boot = std::chrono::duration_cast<seconds>(clock_now().time_since_epoch());
+    return static_cast<std::uint32_t>(since_boot.count()) + 1;
+}
+
 // --- the engine --------------------------------------------------------------------------------
 
 Expected<void> Controller::take_interfaces(const Engine& engine) {
@@ -150,6 +156,7 @@ void Controller::engine_ready(const Engine& engine,
     const lb::ForwardingState* state = running ? &running->state() : nullptr;
     if (state != nullptr && state->generation() > history_.generation) {
         history_ = history_of(*state);
+        history_.windows = windows_of(*state);
         settings_.hash_key = state->hash_key();
         adopted_until_ = clock_now() + kHoldAdopted;
         for (const weir_backend_row& row : state->backends()) {
@@ -179,6 +186,7 @@ void Controller::engine_answered(const std::shared_ptr<const Generation>& genera
         note("generation", {});
         history_ = history_of(generation->state());
         compiled_ = std::move(pending_);
+        history_.windows = compiled_->windows;
         forget_ = {};
         steered_ = true;
         settle();
@@ -227,9 +235,9 @@ void Controller::publish_now() {
     const std::uint64_t change = change_;
     const Health health = collect_health();
     const Adjacency adjacency = collect_adjacency();
-    auto compiled =
-        compile({config_, health, adjacency, admin_, history_, forget_, facts_, settings_.hash_key},
-                slot_tables_);
+    auto compiled = compile({config_, health, adjacency, admin_, history_, forget_, facts_,
+                             settings_.hash_key, seconds_now()},
+                            slot_tables_);
     const auto live = link_.live();
     auto generation = compiled ? Generation::seal(*compiled, live.get())
                                : Expected<std::shared_ptr<const Generation>>(compiled.error());
@@ -253,6 +261,7 @@ void Controller::publish_now() {
     if (same) {
         steered_ = true;
         compiled_ = std::move(*compiled);
+        history_.windows = compiled_->windows;
         settle();
         return;
     }

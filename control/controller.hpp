@@ -89,6 +89,7 @@ private:
     void wait_for_change(Done done);
     void finish_waiters(bool all);
 
+    static std::uint32_t seconds_now(); // for the compiler
     Health collect_health();
     Adjacency collect_adjacency();
     void tend(); // every kTend: repairs and forgets

@@ -30,7 +30,7 @@ ReloadDecision Controller::apply(const std::string& text, const std::string& fil
     const Health health = collect_health();
     const Adjacency adjacency = collect_adjacency();
     const auto trial = compile({*decision.config, health, adjacency, admin_, history_, forget_,
-                                facts_, settings_.hash_key},
+                                facts_, settings_.hash_key, seconds_now()},
                                scratch);
     if (!trial) {
         config::Diagnostic diagnostic;
@@ -125,7 +125,10 @@ void Controller::tend() {
     if (steered_)
         note("interfaces", kernel_side_.sync(config_, true));
     find_forgettable();
-    if (!steered_ || !adopted_hops_.empty() || !forget_.backends.empty() || !forget_.vips.empty())
+    const bool window_closes =
+        compiled_ && compiled_->next_close_s.value_or(UINT32_MAX) <= seconds_now();
+    if (!steered_ || window_closes || !adopted_hops_.empty() || !forget_.backends.empty() ||
+        !forget_.vips.empty())
         schedule();
     if (std::chrono::steady_clock::now() >= adopted_until_)
         adopted_hops_.clear();
@@ -155,10 +158,14 @@ void Controller::find_forgettable() {
         }
         idle = std::move(still);
     };
-    judge(idle_backends_, forget_.backends, compiled_->leaving,
-          [&](std::uint32_t block, std::uint32_t row) {
-              return counters.backend(block, row).connections_active;
-          });
+    // Nor may flows of which there is no record still be on their way to them.
+    std::vector<std::uint32_t> leaving = compiled_->leaving;
+    for (const auto& [pool, windows] : compiled_->windows)
+        for (const std::uint32_t elder : windows.slots->elders())
+            std::erase(leaving, elder);
+    judge(idle_backends_, forget_.backends, leaving, [&](std::uint32_t block, std::uint32_t row) {
+        return counters.backend(block, row).connections_active;
+    });
     std::vector<std::uint32_t> unserved;
     for (std::uint32_t id = 0; id < history_.vips.size(); id++)
         if (history_.vips[id].identity != 0 && !(history_.vips[id].flags & WEIR_VIP_SERVED))

@@ -7,7 +7,7 @@
 #include "control/api/explain_parts.hpp"
 #include "control/api/views.hpp"
 #include "control/compile/identity.hpp"
-#include "dataplane/forwarding/admit.h"
+#include "dataplane/forwarding/exceptions.h"
 #include "dataplane/forwarding/owner.h"
 #include "dataplane/forwarding/select.h"
 #include "dataplane/lb/spread.hpp"
@@ -142,7 +142,9 @@ private:
             step("no known connection: a SYN opens one, any other segment is dropped, or "
                  "reset once reset_grace is over");
         else
-            step("no known connection: a backend is selected and recorded");
+            step(vip.flags & WEIR_VIP_EXCEPTIONS
+                     ? "no record of it: only what the hash would send elsewhere is recorded"
+                     : "no known connection: a backend is selected and recorded");
         out_["scheduler"] = scheduler_word(pool);
         out_["persistence"] = persistence_json(pool, source_);
         if (pool.persistence_s != 0)
@@ -172,6 +174,13 @@ private:
             std::string("Maglev slot ") + std::to_string(slot) + " of " +
             std::to_string(pool.slot_count) + " belongs to " +
             backend_name(snapshot_, backend).name);
+        const std::uint32_t oldest = state_.oldest(pool, hash);
+        if (oldest != WEIR_NO_ROW && weir_oldest_serves(&vip, &state_.backends()[oldest])) {
+            step(
+                "the slot was " + backend_name(snapshot_, oldest).name +
+                "'s until of late: unless it begins a flow, the packet goes there and is recorded");
+            return oldest;
+        }
         if (has_room(snapshot_, backend))
             return backend;
         step("which has its max_connections, " +

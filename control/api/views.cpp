@@ -34,6 +34,8 @@ json vip_json(const Snapshot& snapshot, std::size_t index) {
             {"protocol", config::to_string(vip.protocol)},
             {"forward", config::to_string(vip.forward)},
             {"pool", snapshot.config.pools[vip.pool].name},
+            {"tracking", config::to_string(vip.tracking)},
+            {"connections_estimated", vip.tracking == config::Tracking::kExceptions},
             {"owned", snapshot.ready},
             {"backends_up", up.up},
             {"backends_total", up.total},
@@ -50,6 +52,14 @@ json vip_json(const Snapshot& snapshot, std::size_t index) {
             {"max_connections", vip.max_connections},
             {"mss_clamp", vip.mss_clamp && config::encapsulates(vip.forward)},
             {"packet_too_big", vip.packet_too_big}};
+}
+
+// Are the connections of a pool's backends counted, or estimated by SYNs, FINs and RSTs?
+bool estimates(const Snapshot& snapshot, std::size_t pool) {
+    return std::any_of(snapshot.config.vips.begin(), snapshot.config.vips.end(),
+                       [&](const config::VipConfig& vip) {
+                           return vip.pool == pool && vip.tracking == config::Tracking::kExceptions;
+                       });
 }
 
 void add_traffic(json& entry, const lb::BackendCounters& counters) {
@@ -136,6 +146,7 @@ json backend_json(const Snapshot& snapshot, std::size_t pool_index, std::size_t 
         counters = backend_counters(snapshot, compiled->backend_ids[pool_index][index]);
     }
     add_traffic(entry, counters);
+    entry["connections_estimated"] = estimates(snapshot, pool_index);
     return entry;
 }
 

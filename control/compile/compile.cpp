@@ -2,6 +2,8 @@
 #include "control/compile/compile.hpp"
 
 #include <algorithm>
+#include <iterator>
+#include <span>
 #include <tuple>
 
 #include "control/compile/identity.hpp"
@@ -11,6 +13,9 @@
 
 namespace weir::control {
 namespace {
+
+// Of windows whose pool has no VIP any more that records exceptions: the default idle timeout.
+constexpr std::uint32_t kLengthOfLeft_s = 3600;
 
 bool hashes(config::Scheduler scheduler) {
     return scheduler == config::Scheduler::kMaglev || scheduler == config::Scheduler::kSourceHash;
@@ -170,6 +175,7 @@ private:
                 row.persistence_prefix_v4 = settings.persistence->prefix_v4;
                 row.persistence_prefix_v6 = settings.persistence->prefix_v6;
             }
+            const std::uint32_t window_s = window_length(pool);
             const bool limits =
                 std::any_of(settings.backends.begin(), settings.backends.end(),
                             [](const auto& backend) { return backend.max_connections != 0; });
@@ -177,6 +183,7 @@ private:
             if (ignores_weights(settings.scheduler))
                 row.flags |= WEIR_POOL_IGNORES_WEIGHTS;
             fill_members(pool, decision, row);
+            fill_windows(row, window_s);
             out_.tables.pools.push_back(row);
             for (std::size_t i = 0; i < settings.backends.size(); i++) {
                 weir_backend_row& backend = backends_.rows[backends_.ids[pool][i]];
@@ -187,6 +194,57 @@ private:
             }
             out_.pools.push_back(std::move(decision));
         }
+    }
+
+    // How long a flow of which nobody keeps a record may be idle, in seconds; 0 when the pool has
+    // no such flows.
+    std::uint32_t window_length(std::uint32_t pool) const {
+        std::chrono::seconds longest{0};
+        for (const config::VipConfig& vip : in_.config.vips)
+            if (vip.pool == pool && vip.tracking == config::Tracking::kExceptions)
+                longest = std::max(longest, vip.protocol == config::Protocol::kTcp
+                                                ? vip.timeouts.established
+                                                : vip.timeouts.udp);
+        return static_cast<std::uint32_t>(longest.count());
+    }
+
+    // Windows that are open stay so when the last VIP of their kind is gone: its flows are not.
+    void fill_windows(weir_pool_row& row, std::uint32_t length_s) {
+        const auto found = in_.history.windows.find(row.identity);
+        PoolWindows windows = found != in_.history.windows.end() ? found->second : PoolWindows{};
+        if (length_s == 0 && !(windows.slots && windows.slots->open()))
+            return;
+        const std::uint32_t length = length_s != 0 ? length_s : kLengthOfLeft_s;
+        if (row.slot_count != 0)
+            follow_table(row, length, windows);
+        if (windows.slots && windows.slots->open() && row.slot_count != 0)
+            write_windows(row, length, *windows.slots);
+        out_.windows.emplace(row.identity, std::move(windows));
+    }
+
+    void follow_table(const weir_pool_row& row, std::uint32_t length_s, PoolWindows& windows) {
+        const SlotTable& table = *out_.segments[row.segment];
+        const auto members =
+            std::span<const std::uint32_t>(out_.tables.members).last(row.member_count);
+        if (windows.slots && !windows.slots->open() && windows.table_id == table.id &&
+            std::ranges::equal(windows.slots->members(), members))
+            return;
+        auto next = windows.slots ? std::make_shared<lb::SlotWindows>(*windows.slots)
+                                  : std::make_shared<lb::SlotWindows>();
+        next->follow(table.slots, members, in_.now_s, length_s);
+        windows = {table.id, std::move(next)};
+    }
+
+    void write_windows(weir_pool_row& row, std::uint32_t length_s, const lb::SlotWindows& windows) {
+        auto table = std::make_shared<SlotTable>();
+        table->slots = windows.oldest();
+        table->id = lb::segment_id(table->slots);
+        row.oldest_segment = segment_of(std::move(table));
+        row.elder_count = static_cast<std::uint32_t>(windows.elders().size());
+        std::ranges::copy(windows.elders(), std::back_inserter(out_.tables.members));
+        const auto close = windows.next_close_s(length_s);
+        if (close && (!out_.next_close_s || *close < *out_.next_close_s))
+            out_.next_close_s = close;
     }
 
     // Members stand in the order of their identities, so that the table does not depend on the
@@ -275,6 +333,8 @@ private:
             flags |= WEIR_VIP_CLAMP_MSS;
         if (vip.packet_too_big)
             flags |= WEIR_VIP_ANSWER_TOO_BIG;
+        if (vip.tracking == config::Tracking::kExceptions)
+            flags |= WEIR_VIP_EXCEPTIONS;
         return static_cast<std::uint8_t>(flags);
     }
 
@@ -286,7 +346,7 @@ private:
             out_.tables.pools[pool].member_count == 0)
             return pool;
         weir_pool_row row = out_.tables.pools[pool];
-        row.segment = row.slot_count = row.member_first = row.member_count = 0;
+        row.segment = row.slot_count = row.member_first = row.member_count = row.elder_count = 0;
         out_.tables.pools.push_back(row);
         return static_cast<std::uint32_t>(out_.tables.pools.size() - 1);
     }
@@ -370,7 +430,24 @@ History history_of(const lb::ForwardingState& state) {
             .pools = {state.pools().begin(), state.pools().end()},
             .members = {state.members().begin(), state.members().end()},
             .backends = {state.backends().begin(), state.backends().end()},
-            .snat = {state.snat().begin(), state.snat().end()}};
+            .snat = {state.snat().begin(), state.snat().end()},
+            .windows = {}};
+}
+
+Windows windows_of(const lb::ForwardingState& state) {
+    Windows windows;
+    for (const weir_vip_row& vip : state.vips()) {
+        if (!(vip.flags & WEIR_VIP_EXCEPTIONS) || vip.pool >= state.pools().size())
+            continue;
+        const weir_pool_row& pool = state.pools()[vip.pool];
+        if (pool.slot_count == 0 || windows.contains(pool.identity))
+            continue;
+        auto slots = std::make_shared<lb::SlotWindows>(
+            lb::SlotWindows::adopt(state.slots(pool), state.members_of(pool),
+                                   state.oldest_slots(pool), state.elders_of(pool)));
+        windows[pool.identity] = {state.segment_rows()[pool.segment].id, std::move(slots)};
+    }
+    return windows;
 }
 
 Expected<CompiledState> compile(const CompileInput& input, SlotTables& slot_tables) {

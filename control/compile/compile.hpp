@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // compile(): configuration, health, adjacency, operators' wishes and the generation before -> the
 // next generation of ForwardingState. A pure function: the same input gives the same bytes on every
-// node; no clock, no I/O, no state (SlotTables only saves work). Called by the controller and
-// tests.
+// node; no clock of its own, no I/O, no state (SlotTables only saves work). Called by the
+// controller and tests.
 #pragma once
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "config/expected.hpp"
@@ -26,6 +27,7 @@ struct CompileInput {
     const Forget& forget;
     const std::vector<InterfaceFacts>& interfaces;
     weir_hash_key hash_key{};
+    std::uint32_t now_s = 1; // any clock that does not go back, above 0
 };
 
 struct CompiledState {
@@ -37,6 +39,8 @@ struct CompiledState {
     std::vector<std::vector<std::uint32_t>> backend_ids; // by indices of pool and backend
     std::vector<std::uint32_t> leaving;                  // backend rows of the past
     std::vector<PoolDecision> pools;                     // by index of the pool
+    Windows windows;
+    std::optional<std::uint32_t> next_close_s; // when a window closes, in CompileInput's clock
 };
 
 // The weight that a scheduler goes by: rr and lc make no difference between those that have one.

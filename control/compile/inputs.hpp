@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <map>
+#include <memory>
 #include <optional>
 #include <set>
 #include <string>
@@ -14,6 +15,7 @@
 #include "config/config.hpp"
 #include "dataplane/forwarding/hash.h"
 #include "dataplane/lb/forwarding_state.hpp"
+#include "dataplane/lb/slot_windows.hpp"
 
 namespace weir::control {
 
@@ -53,6 +55,14 @@ struct InterfaceFacts {
     bool bypassed = false;
 };
 
+// Slots that changed of late. Shared, because most pools stay as they are.
+struct PoolWindows {
+    std::uint64_t table_id = 0; // of the slots that they follow
+    std::shared_ptr<const lb::SlotWindows> slots;
+};
+// By identity of the pool.
+using Windows = std::map<std::uint64_t, PoolWindows>;
+
 // The tables of the generation before: which row ids are taken and by whom, and which backends each
 // pool was balanced over.
 struct History {
@@ -62,8 +72,12 @@ struct History {
     std::vector<std::uint32_t> members;
     std::vector<weir_backend_row> backends;
     std::vector<weir_snat_row> snat;
+    Windows windows; // not by history_of()
 };
 History history_of(const lb::ForwardingState& state);
+// For who has only the generation. Windows that are open there begin their time again with the next
+// compilation.
+Windows windows_of(const lb::ForwardingState& state);
 
 // Row ids that no connection names any more, as the caller has made sure.
 struct Forget {

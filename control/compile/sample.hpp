@@ -58,13 +58,14 @@ struct World {
     Forget forget;
     std::vector<InterfaceFacts> interfaces{
         {net::MacAddress::parse("02:00:00:00:00:02").value(), 1500, false}};
+    std::uint32_t now_s = 1;
     SlotTables slot_tables;
 
     // What compile() makes of the inputs; checked by the engine's own validator; becomes history.
     CompiledState compile() {
-        auto compiled = control::compile(
-            {config, health, adjacency, admin, history, forget, interfaces, weir_hash_key{1, 2}},
-            slot_tables);
+        auto compiled = control::compile({config, health, adjacency, admin, history, forget,
+                                          interfaces, weir_hash_key{1, 2}, now_s},
+                                         slot_tables);
         EXPECT_TRUE(compiled) << (compiled ? "" : compiled.error().sentence);
         root = lb::build_root(compiled->tables);
         aligned.assign(root.size() / sizeof(Line) + 1, Line{});
@@ -77,6 +78,7 @@ struct World {
             {reinterpret_cast<const std::byte*>(aligned.data()), root.size()}, segments, problem);
         EXPECT_TRUE(opened) << problem;
         history = history_of(*opened);
+        history.windows = compiled->windows;
         state.emplace(*opened);
         kept = compiled->segments;
         return std::move(*compiled);
