@@ -14,7 +14,7 @@ Lengths, checksums and next-header fields are computed unless given. `$name` sta
     udp A>B [len sum]          sum=none: no checksum
     icmp/icmp6 TYPE.CODE [mtu=N rest=HEX cut=BYTES sum]   layers after it are what an error quotes, cut short
     gue [proto]                the 4 bytes of variant 0
-    data N | text WORD | hex DIGITS
+    data N | text WORD | hex DIGITS [zeros=N]
     pad N   behind the IP packet      cut N   the frame's first N bytes
 
 `sum=bad` is a checksum that is wrong by the same ones' complement difference wherever it appears, so that a packet that
@@ -185,7 +185,7 @@ class Builder:
         return " ".join(layer.words).encode()
 
     def _hex(self, layer: Layer, at: int, above: Layer | None) -> bytes:
-        return bytes.fromhex("".join(layer.words))
+        return bytes.fromhex("".join(layer.words)) + bytes(layer.number("zeros", 0))
 
 
 def symbols(text: str) -> set[str]:

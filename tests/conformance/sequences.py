@@ -78,6 +78,7 @@ def _random_service(rng: Random, text: Text, number: int, family: int, protocol:
     policies = ("auto", "reselect", "keep") if dsr else ("auto", "reset", "reselect", "keep")
     text.apply(f"vip v{number} address={vip} protocol={protocol} ports={ports} mode={mode} pool={pool} "
                f"down={rng.choice(policies)} all_down={rng.choice(('open', 'reject', 'drop'))} "
+               f"tracking={'exceptions' if dsr and not calm and rng.random() < 0.6 else 'full'} "
                f"clamp={rng.choice(('yes', 'no'))} too_big={rng.choice(('yes', 'no'))}")
 
 
@@ -121,7 +122,10 @@ class Generator:
         if rng.random() < 0.25:
             events.append(Event("pass", milliseconds=rng.choice((1, 100, 21_000, 31_000, 61_000, 70_000, 3_700_000))))
         if rng.random() < 0.15:
-            events.append(Event("change", change=self.change()))
+            change = self.change()
+            events.append(Event("change", change=change))
+            # Entries that say no more than the new table does go within 20 s, nobody says when.
+            events += [Event("pass", milliseconds=21_000)] * any(vip.exceptions for vip in rules.vips.values())
         return events
 
     def change(self) -> str:
@@ -134,7 +138,16 @@ class Generator:
             f"backend {name} weight={rng.choice((0, 1, 2, 5))}",
             f"hop h{rng.randrange(1, 5)} resolved={rng.choice(('yes', 'yes', 'yes', 'no'))}",
             f"vip {rng.choice(list(self.text.rows['vip']))} down={rng.choice(('reselect', 'keep'))}",
+            self.window(),
         ))
+
+    def window(self) -> str:
+        """Slots of a pool have changed of late; or that is over."""
+        rng = self.rng
+        pool = rng.choice(list(self.text.rows["pool"]))
+        own = self.text.own(pool)
+        was = rng.sample(own, rng.randrange(1, len(own) + 1)) if rng.random() < 0.7 else ["none"]
+        return f"pool {pool} was={','.join(was)}"
 
     # --- makers: a frame, or None when there is nothing to make it of --------------------------------------------------
 

@@ -3,6 +3,7 @@
 
 #include "config/address.hpp"
 #include "control/compile/identity.hpp"
+#include "dataplane/lb/slot_windows.hpp"
 
 #include <algorithm>
 #include <array>
@@ -218,32 +219,95 @@ private:
         result.persistence_prefix_v4 = static_cast<std::uint8_t>(row.number("prefix_v4"));
         result.persistence_prefix_v6 = static_cast<std::uint8_t>(row.number("prefix_v6"));
         result.member_first = static_cast<std::uint32_t>(tables.members.size());
-        std::vector<lb::MaglevBackend> walkers;
-        std::vector<std::uint32_t> weights;
-        for (const std::string& name : row.list("members")) {
-            const std::uint32_t id = number_of("backend", name);
-            const Row& member = rows_["backend"][id];
-            const auto identity = control::maglev_identity(
-                {member.address("address"), static_cast<std::uint16_t>(member.number("port"))});
-            weights.push_back(ignores_weights ? 1 : std::max(member.number("weight"), 1u));
-            walkers.push_back({identity.a, identity.b, weights.back()});
-            tables.members.push_back(id);
-            if (member.number("max") != 0)
+        const std::vector<Member> members = members_of(row.list("members"), ignores_weights);
+        for (const Member& member : members) {
+            tables.members.push_back(member.id);
+            if (rows_["backend"][member.id].number("max") != 0)
                 result.flags |= WEIR_POOL_HAS_LIMITS;
         }
-        result.member_count = static_cast<std::uint32_t>(walkers.size());
-        if (walkers.empty())
+        result.member_count = static_cast<std::uint32_t>(members.size());
+        if (members.empty())
             return result;
         const bool hashes = scheduler == "maglev" || scheduler == "source-hash";
-        auto table =
-            hashes ? slot_tables_.table(walkers, row.number("size")) : slot_tables_.round(weights);
+        const auto table = hashes ? maglev(members, row.number("size")) : round(members);
         result.slot_count = static_cast<std::uint32_t>(table->slots.size());
-        for (result.segment = 0; result.segment < tables.segments.size(); result.segment++)
-            if (tables.segments[result.segment].id == table->id)
-                return result;
+        result.segment = segment_of(table, tables, slots);
+        const std::vector<Member> was = members_of(row.list("was"), ignores_weights);
+        if (!was.empty())
+            open_windows(maglev(was, row.number("size"))->slots, ids_of(was), *table,
+                         ids_of(members), result, tables, slots);
+        return result;
+    }
+
+    struct Member {
+        std::uint32_t id;
+        lb::MaglevBackend walker;
+    };
+
+    std::vector<Member> members_of(const std::vector<std::string>& names, bool ignores_weights) {
+        std::vector<Member> members;
+        for (const std::string& name : names) {
+            const std::uint32_t id = number_of("backend", name);
+            const Row& row = rows_["backend"][id];
+            const auto identity = control::maglev_identity(
+                {row.address("address"), static_cast<std::uint16_t>(row.number("port"))});
+            const std::uint32_t weight = ignores_weights ? 1 : std::max(row.number("weight"), 1u);
+            members.push_back({id, {identity.a, identity.b, weight}});
+        }
+        return members;
+    }
+
+    static std::vector<std::uint32_t> ids_of(const std::vector<Member>& members) {
+        std::vector<std::uint32_t> ids;
+        for (const Member& member : members)
+            ids.push_back(member.id);
+        return ids;
+    }
+
+    std::shared_ptr<const control::SlotTable> maglev(const std::vector<Member>& members,
+                                                     std::uint32_t size) {
+        std::vector<lb::MaglevBackend> walkers;
+        for (const Member& member : members)
+            walkers.push_back(member.walker);
+        return slot_tables_.table(walkers, size);
+    }
+
+    std::shared_ptr<const control::SlotTable> round(const std::vector<Member>& members) {
+        std::vector<std::uint32_t> weights;
+        for (const Member& member : members)
+            weights.push_back(member.walker.weight);
+        return slot_tables_.round(weights);
+    }
+
+    static std::uint32_t segment_of(std::shared_ptr<const control::SlotTable> table,
+                                    lb::StateTables& tables,
+                                    std::vector<std::shared_ptr<const control::SlotTable>>& slots) {
+        for (std::uint32_t segment = 0; segment < tables.segments.size(); segment++)
+            if (tables.segments[segment].id == table->id)
+                return segment;
         tables.segments.push_back({table->id, table->slots.size() * sizeof(std::uint16_t)});
         slots.push_back(std::move(table));
-        return result;
+        return static_cast<std::uint32_t>(tables.segments.size() - 1);
+    }
+
+    // The pool's table has just become what it is.
+    static void open_windows(std::span<const std::uint16_t> was_slots,
+                             const std::vector<std::uint32_t>& was, const control::SlotTable& table,
+                             const std::vector<std::uint32_t>& is, weir_pool_row& row,
+                             lb::StateTables& tables,
+                             std::vector<std::shared_ptr<const control::SlotTable>>& slots) {
+        lb::SlotWindows windows;
+        windows.follow(was_slots, was, 1, 1000);
+        windows.follow(table.slots, is, 2, 1000);
+        if (!windows.open())
+            return;
+        auto oldest = std::make_shared<control::SlotTable>();
+        oldest->slots = windows.oldest();
+        oldest->id = lb::segment_id(oldest->slots);
+        row.oldest_segment = segment_of(std::move(oldest), tables, slots);
+        row.elder_count = static_cast<std::uint32_t>(windows.elders().size());
+        tables.members.insert(tables.members.end(), windows.elders().begin(),
+                              windows.elders().end());
     }
 
     weir_vip_row vip(const Row& row) {
@@ -272,7 +336,8 @@ private:
             flag(row.text("all_down") == "reject", WEIR_VIP_REJECT_ALL_DOWN) |
             flag(row.text("on_limit") == "reject", WEIR_VIP_REJECT_AT_LIMIT) |
             flag(row.yes("clamp"), WEIR_VIP_CLAMP_MSS) |
-            flag(row.yes("too_big"), WEIR_VIP_ANSWER_TOO_BIG));
+            flag(row.yes("too_big"), WEIR_VIP_ANSWER_TOO_BIG) |
+            flag(row.text("tracking") == "exceptions", WEIR_VIP_EXCEPTIONS));
         result.pool = number_of("pool", row.text("pool"));
         result.max_connections = row.number("max");
         std::uint16_t seconds[5];

@@ -90,5 +90,9 @@ class Table:
 
     def idle(self, rules: Rules, now_s: int) -> list[Connection]:
         """Those whose time is up."""
-        return [c for c in self.forward.values()
-                if now_s - c.seen_s >= rules.vips[c.vip].timeouts[lifetime.TIMEOUT[c.state]]]
+        def timeout(connection: Connection) -> int:
+            vip, state = rules.vips[connection.vip], connection.state
+            # An exception that was met on its way is a connection of long standing.
+            return vip.timeouts[lifetime.TIMEOUT["established" if vip.exceptions and state == "midstream" else state]]
+
+        return [c for c in self.forward.values() if now_s - c.seen_s >= timeout(c)]

@@ -30,12 +30,14 @@ class Ambiguous(Exception):
 class Model:
     def __init__(self, connections: int = 1024, workers: int = 1) -> None:
         self.rules: Rules | None = None
+        self.workers = workers
         self.table = Table(connections * workers)
         self.fragments = Fragments()
         self.now_ms = self.grace_began_ms = START_S * 1000
         self.hashes: dict[bytes, int] = {}
         self.sources: dict[tuple, str] = {}  # source-hash: what a client's address was given
         self.networks: dict[tuple[str, bytes], tuple[str, int]] = {}  # pool, client's network: backend, when
+        self.recent_hops: dict[tuple[str, int], tuple] = {}  # VIP, worker: whence clients' packets came
         self.touched: Connection | None = None  # by the last packet
         self.answers = Bucket()
         self.icmp_errors = Bucket()
@@ -57,7 +59,7 @@ class Model:
         self.now_ms += milliseconds
         self.touched = None
         if self.rules:
-            idle = self.table.idle(self.rules, self.now_s)
+            idle = list(dict.fromkeys(self.table.idle(self.rules, self.now_s) + self.superfluous()))
             if idle and milliseconds < 20_000:
                 raise Ambiguous(f"{len(idle)} connections expire within the 20 s that a sweep takes")
             for connection in idle:
@@ -131,8 +133,28 @@ class Model:
     # --- choices ---------------------------------------------------------------------------------------------------
 
     def flow_hash(self, packet: Packet) -> int:
-        tuple_ = (packet.source + packet.destination + packet.source_port.to_bytes(2, "big") +
-                  packet.destination_port.to_bytes(2, "big") + bytes([packet.protocol]))
+        return self.hash_of(packet.source, packet.destination, packet.source_port, packet.destination_port, packet.protocol)
+
+    def owner_of(self, packet: Packet) -> int:
+        """The worker of a flow whose replies do not pass here."""
+        return (self.flow_hash(packet) >> 32) * self.workers >> 32
+
+    def superfluous(self) -> list[Connection]:
+        """Those of VIPs that record exceptions only which say no more than the table does."""
+        found = []
+        for connection in self.table.forward.values():
+            vip = self.rules.vips[connection.vip]
+            if not vip.exceptions:
+                continue
+            flow = self.hash_of(connection.client, vip.address, connection.client_port, connection.port, vip.protocol)
+            at = vip.pool.slot(flow, set()) if vip.pool.members else None
+            if vip.pool.oldest(flow) is None and at and at.name == connection.backend:
+                found.append(connection)
+        return found
+
+    def hash_of(self, source: bytes, destination: bytes, source_port: int, destination_port: int, protocol: int) -> int:
+        tuple_ = (source + destination + source_port.to_bytes(2, "big") + destination_port.to_bytes(2, "big") +
+                  bytes([protocol]))
         found = self.hashes.get(tuple_)
         if found is None:
             found = self.hashes[tuple_] = siphash13(self.rules.key, tuple_)

@@ -6,11 +6,12 @@
     interface lan mac=02:00:00:00:00:aa mtu=1500 vlan=none kernel=yes
     hop h1 mac=02:00:00:00:01:00 interface=lan mtu=1500 vlan=none resolved=yes
     backend b1 address=10.0.0.11 port=8080 hop=h1 state=up weight=1 max=0
-    pool web scheduler=maglev size=13 members=b1,b2 persistence=0 prefix_v4=24 prefix_v6=64
+    pool web scheduler=maglev size=13 members=b1,b2 persistence=0 prefix_v4=24 prefix_v6=64 was=none
     vip web address=203.0.113.10 protocol=tcp ports=80 mode=nat pool=web down=reset ...
     snat s1 address=192.0.2.64 ports=40000-40063
     local 192.0.2.2                  an address of the node's own
 
+`was` of a pool: the members it had before the window that is open (for VIPs with tracking=exceptions).
 Rows are numbered in the order they stand in; a row given again changes the keys it names. `full()` fills the defaults in,
 so that an engine's reader needs none.
 """
@@ -32,10 +33,10 @@ DEFAULTS: dict[str, dict[str, str]] = {
     "hop": {"mac": "", "interface": "lan", "mtu": "1500", "vlan": "none", "resolved": "yes"},
     "backend": {"address": "", "port": "0", "hop": "none", "state": "up", "weight": "1", "max": "0"},
     "pool": {"scheduler": "maglev", "size": "13", "members": "auto", "persistence": "0", "prefix_v4": "24",
-             "prefix_v6": "64"},
+             "prefix_v6": "64", "was": "none"},
     "vip": {"address": "", "protocol": "tcp", "ports": "80", "mode": "nat", "pool": "", "down": "auto", "max": "0",
             "timeouts": "30,3600,60,10,60", "all_down": "open", "on_limit": "drop", "clamp": "yes", "too_big": "yes",
-            "recovers": "auto", "served": "yes"},
+            "recovers": "auto", "served": "yes", "tracking": "full"},
     "snat": {"address": "", "ports": "40000-40063"},
 }
 
@@ -155,9 +156,9 @@ class Backend:
 
 
 class Pool:
-    def __init__(self, name: str, row: dict[str, str], members: list[Backend], own: list[str]) -> None:
+    def __init__(self, name: str, row: dict[str, str], members: list[Backend], own: list[str], was: list[Backend]) -> None:
         self.name, self.scheduler, self.size = name, row["scheduler"], int(row["size"])
-        self.members, self.own = members, own
+        self.members, self.own, self.was = members, own, was
         self.persistence = int(row["persistence"])
         self.prefix = {4: int(row["prefix_v4"]), 6: int(row["prefix_v6"])}
 
@@ -167,10 +168,20 @@ class Pool:
         bits = int.from_bytes(client, "big") >> (8 * len(client) - kept) << (8 * len(client) - kept)
         return bits.to_bytes(len(client), "big")
 
+    def table(self, members: list[Backend]) -> list[int]:
+        return hashes.maglev(tuple((*hashes.identity(b.address, b.port), b.weight or 1) for b in members), self.size)
+
+    def oldest(self, flow_hash: int) -> Backend | None:
+        """Whose the flow's slot was before, where it was another's."""
+        if not self.was or not self.members:
+            return None
+        at = hashes.slot_of(flow_hash, self.size)
+        backend = self.was[self.table(self.was)[at]]
+        return None if backend is self.members[self.table(self.members)[at]] else backend
+
     def slot(self, flow_hash: int, full: set[str]) -> Backend | None:
         """The Maglev slot's backend, or that of the first slot behind it whose backend has room."""
-        table = hashes.maglev(tuple((*hashes.identity(b.address, b.port), b.weight or 1) for b in self.members),
-                              self.size)
+        table = self.table(self.members)
         first = hashes.slot_of(flow_hash, self.size)
         for at in (*range(first, self.size), *range(first)):
             backend = self.members[table[at]]
@@ -191,6 +202,7 @@ class Vip:
         self.clamp, self.too_big = row["clamp"] == "yes", row["too_big"] == "yes"
         self.recovers, self.served = row["recovers"] == "yes", row["served"] == "yes"
         self.is_dsr = self.mode in DSR
+        self.exceptions = row["tracking"] == "exceptions"
 
 
 class Snat:
@@ -217,7 +229,8 @@ class Rules:
         self.interfaces = list(interfaces.values())
         hops = {name: Hop(row, interfaces) for name, row in rows["hop"].items()}
         self.backends = {name: Backend(name, row, hops) for name, row in rows["backend"].items()}
-        pools = {name: Pool(name, row, [self.backends[b] for b in text.members(name)], text.own(name))
+        pools = {name: Pool(name, row, [self.backends[b] for b in text.members(name)], text.own(name),
+                            [self.backends[b] for b in row["was"].split(",") if b != "none"])
                  for name, row in rows["pool"].items()}
         self.vips = {name: Vip(name, {**row, **text.policies(row)}, pools) for name, row in rows["vip"].items()}
         self.snat = [Snat(name, row) for name, row in rows["snat"].items()]

@@ -39,7 +39,7 @@ class Step:
             if step == "forward":
                 self.model.touched = connection
                 if packet.tunnel_error:
-                    return self.out_of_tunnel(vip, connection)
+                    return self.out_of_tunnel(vip, connection.last_hop)
                 if connection.port_unknown:
                     self.learn_port(backend, connection)
                 if not bystander:
@@ -68,28 +68,52 @@ class Step:
     def unknown(self, vip: Vip, bystander: bool) -> Expected:
         packet = self.packet
         if packet.tunnel_error:
-            return Expected(["drop_icmp_no_connection"])
+            return self.tunnel_error_unrecorded(vip) if vip.exceptions else Expected(["drop_icmp_no_connection"])
         opens = not bystander and (packet.protocol == UDP or packet.flags & (SYN | ACK) == SYN)
         if not opens and not vip.recovers:
             return self.no_connection()
         if packet.icmp_error and not self.model.icmp_errors.take(self.model.now_ms, self.rules.icmp_pps):
             return Expected(["drop_icmp_rate"])  # nothing recorded vouches for it
-        new = opens or packet.protocol == UDP
-        backend, at_limit = self.model.select(vip.pool, packet, new, self.seen_backend(vip), bystander)
+        oldest = vip.pool.oldest(self.model.flow_hash(packet)) if vip.pool.scheduler == "maglev" else None
+        stays = oldest is not None and self.still_serves(vip, oldest)
+        begins = begins_flow(packet) and not bystander if vip.exceptions else opens
+        if stays and not begins:
+            backend, at_limit = oldest, False
+        else:
+            new = opens or packet.protocol == UDP
+            backend, at_limit = self.model.select(vip.pool, packet, new, self.seen_backend(vip), bystander)
         if at_limit:
             return self.refused("drop_backend_limit", vip.on_limit == "reject")
         if backend is None:
             return self.refused("drop_no_backend", vip.all_down == "reject")
         state = None
-        if not bystander:
+        if not bystander and not (vip.exceptions and oldest is None):
             state = lifetime.initial(lifetime.event("c", packet.flags if packet.protocol == TCP else None))
         connection = None
         if state:
             connection = Connection(vip, packet, backend, state, self.model.now_s)
             problem = self.record(vip, backend, connection)
-            if problem:
+            if problem and not vip.exceptions:
                 return Expected([problem])
+            if problem:
+                connection, backend = None, oldest if stays else backend
+        if connection is None and vip.exceptions and not bystander and (opens or packet.protocol == UDP):
+            hop = (packet.frame[6:12], packet.vlan, self.interface)
+            self.model.recent_hops[vip.name, self.model.owner_of(packet)] = hop
         return self.to_backend(vip, backend, connection)
+
+    @staticmethod
+    def still_serves(vip: Vip, backend: Backend) -> bool:
+        return backend.state in ("up", "draining") or backend.state == "down" and vip.down == "keep"
+
+    def tunnel_error_unrecorded(self, vip: Vip) -> Expected:
+        """For a client that is not known: by the way that the VIP's clients came of late."""
+        hop = self.model.recent_hops.get((vip.name, self.model.owner_of(self.packet)))
+        if hop is None or vip.mode not in tunnel.MODES:
+            return Expected(["drop_icmp_no_connection"])
+        if not self.model.icmp_errors.take(self.model.now_ms, self.rules.icmp_pps):
+            return Expected(["drop_icmp_rate"])
+        return self.out_of_tunnel(vip, hop)
 
     def learn_port(self, backend: Backend, connection: Connection) -> None:
         sent = self.seen.sent(backend.hop.interface.index) if self.seen and backend.hop else None
@@ -252,10 +276,10 @@ class Step:
         return self.send(verdict, l3, interface.mtu, number, ethernet(mac, interface.mac, vlan),
                          lambda piece: (piece, packet.ethertype))
 
-    def out_of_tunnel(self, vip: Vip, connection: Connection) -> Expected:
+    def out_of_tunnel(self, vip: Vip, hop: tuple[bytes, int | None, int]) -> Expected:
         """The client is told, by the VIP, what its own packet was too big for; of other errors nothing."""
         packet = self.packet
-        mac, vlan, number = connection.last_hop
+        mac, vlan, number = hop
         if number >= len(self.rules.interfaces):
             return Expected(["drop_no_next_hop"])
         interface = self.rules.interfaces[number]
@@ -325,3 +349,14 @@ class Step:
 
 def packet_restarts(connection: Connection, packet: Packet) -> bool:
     return packet.protocol == TCP and packet.flags is not None and lifetime.restarts(connection.state, packet.flags)
+
+
+def begins_flow(packet: Packet) -> bool:
+    """Says of itself that it is a flow's first: a SYN, or a QUIC Initial (versions 1 and 2), which fills 1200 bytes."""
+    if packet.protocol == TCP:
+        return packet.flags is not None and packet.flags & (SYN | ACK) == SYN
+    payload = packet.frame[packet.l4 + 8:packet.end]
+    if packet.fragment or len(payload) < 1200:
+        return False
+    version, form = payload[1:5], payload[0] & 0xF0
+    return version == b"\0\0\0\1" and form == 0xC0 or version == b"\x6b\x33\x43\xcf" and form == 0xD0
