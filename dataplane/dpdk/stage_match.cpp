@@ -6,6 +6,7 @@
 #include "dataplane/forwarding/owner.h"
 #include "dataplane/forwarding/parse.h"
 #include "dataplane/forwarding/tunnel_error.h"
+#include "dataplane/lb/flow_hash_batch.hpp"
 
 #include <rte_mbuf.h>
 #include <rte_prefetch.h>
@@ -47,6 +48,21 @@ void match_tunnel_error(const lb::ForwardingState& state, Burst& burst, std::uin
         burst.match[i] = weir_match_packet(&state.match(), &packet);
 }
 
+void hash_flows(const Worker& worker, Burst& burst) {
+    lb::FlowHashBatch<WEIR_FLOW_WORDS_V4> v4;
+    lb::FlowHashBatch<WEIR_FLOW_WORDS_V6> v6;
+    for (std::uint32_t i = 0; i < burst.count; i++) {
+        if (burst.verdict[i] != WEIR_UNDECIDED)
+            continue;
+        if (burst.packet[i].flow.words == WEIR_FLOW_WORDS_V4)
+            v4.add(i, burst.packet[i].flow);
+        else
+            v6.add(i, burst.packet[i].flow);
+    }
+    v4.compute(worker.state->hash_key(), burst.hash);
+    v6.compute(worker.state->hash_key(), burst.hash);
+}
+
 // Where only exceptions are recorded, most flows need no look-up and so cost no cache miss; what
 // they do need, the slot, is on its way then.
 bool may_be_recorded(const Worker& worker, const weir_match& match, std::uint64_t hash) {
@@ -66,6 +82,8 @@ bool may_be_recorded(const Worker& worker, const weir_match& match, std::uint64_
 } // namespace
 
 void match(Worker& worker, Burst& burst) {
+    if (!worker.state) // then every packet is decided
+        return;
     for (std::uint32_t i = 0; i < burst.count; i++) {
         if (burst.verdict[i] != WEIR_UNDECIDED)
             continue;
@@ -74,10 +92,10 @@ void match(Worker& worker, Burst& burst) {
             match_tunnel_error(*worker.state, burst, i);
         burst.verdict[i] = static_cast<std::uint8_t>(weir_admit(&burst.packet[i], &burst.match[i]));
     }
+    hash_flows(worker, burst);
     for (std::uint32_t i = 0; i < burst.count; i++) {
         if (burst.verdict[i] != WEIR_UNDECIDED)
             continue;
-        burst.hash[i] = weir_flow_hash(&worker.state->hash_key(), &burst.packet[i].flow);
         burst.look_up[i] = may_be_recorded(worker, burst.match[i], burst.hash[i]);
         if (burst.look_up[i])
             worker.table.prefetch_index(lb::index_hash(burst.hash[i]));
