@@ -1,0 +1,114 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// A second worker on a second core: both at once against the first one alone, each with the packets
+// that it owns, as a NIC that spreads by our key would bring them.
+#include "bench/bench.hpp"
+
+#include <rte_launch.h>
+#include <rte_lcore.h>
+#include <rte_pause.h>
+
+#include <stdexcept>
+
+namespace weir::bench {
+namespace {
+
+constexpr std::uint64_t kFlows = 1'000'000;
+
+// Both threads stop here until the other has come.
+class Meeting {
+public:
+    void meet() {
+        const std::uint32_t mine = turn_.load(std::memory_order_relaxed);
+        if (arrived_.fetch_add(1) == 1) {
+            arrived_.store(0);
+            turn_.store(mine + 1);
+            return;
+        }
+        while (turn_.load() == mine)
+            rte_pause();
+    }
+
+private:
+    std::atomic<std::uint32_t> arrived_{0};
+    std::atomic<std::uint32_t> turn_{0};
+};
+
+struct Second {
+    Rig& rig;
+    Meeting meeting;
+    std::atomic<bool> done{false};
+    std::vector<double> ns;
+};
+
+double batch_ns(Rig& rig) {
+    const double ns = ns_of_ticks(static_cast<double>(rig.time_polls())) / kBatch;
+    rig.expect_all_sent();
+    return ns;
+}
+
+int run_second(void* argument) {
+    auto& second = *static_cast<Second*>(argument);
+    for (;;) {
+        second.meeting.meet(); // the round begins, or there is none
+        if (second.done.load())
+            return 0;
+        second.rig.prepare_hits();
+        second.meeting.meet();
+        second.ns.push_back(batch_ns(second.rig));
+    }
+}
+
+void measure(Row& row, const Settings& settings, const Shape& shape) {
+    if (machine().second_lcore >= RTE_MAX_LCORE)
+        throw std::runtime_error("needs a second core");
+    drop_rig();
+    Engine engine(World(shape).step().generation, 2, 1'250'000 / 2);
+    Rig first(shape, engine, 0);
+    Rig other(shape, engine, 1);
+    first.fill(kFlows / 2);
+    other.fill(kFlows / 2);
+    std::vector<double> alone, both_first, both_second;
+    for (std::uint32_t repeat = 0; repeat < settings.repeats; repeat++) {
+        const auto share =
+            static_cast<std::uint64_t>(settings.seconds / settings.repeats / 2 * 1e9);
+        std::vector<double> ns;
+        for (const std::uint64_t end = monotonic_ns() + share; monotonic_ns() < end;) {
+            first.prepare_hits();
+            ns.push_back(batch_ns(first));
+        }
+        alone.push_back(median(ns));
+        Second second{other, {}, false, {}};
+        rte_eal_remote_launch(run_second, &second, machine().second_lcore);
+        ns.clear();
+        for (const std::uint64_t end = monotonic_ns() + share; monotonic_ns() < end;) {
+            second.meeting.meet();
+            first.prepare_hits();
+            second.meeting.meet();
+            ns.push_back(batch_ns(first));
+        }
+        second.done.store(true);
+        second.meeting.meet();
+        rte_eal_wait_lcore(machine().second_lcore);
+        both_first.push_back(median(ns));
+        both_second.push_back(median(second.ns));
+    }
+    const double one = 1 / median(alone);
+    const double two = 1 / median(both_first) + 1 / median(both_second);
+    row.ns = 1 / two;
+    row.more = {{"workers", 2}, {"ns_one_worker", 1 / one}, {"speed_up", two / one}};
+}
+
+} // namespace
+
+void add_scaling_rows(Rows& rows) {
+    for (const config::ForwardMode mode :
+         {config::ForwardMode::kDsrL2, config::ForwardMode::kFullNat}) {
+        Shape shape;
+        shape.mode = mode;
+        rows.push_back(
+            {row_of(shape, kFlows, "pipeline", "hit", "workers=2"),
+             [shape](Row& row, const Settings& settings) { measure(row, settings, shape); }});
+    }
+}
+
+} // namespace weir::bench

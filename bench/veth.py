@@ -1,0 +1,157 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Rows of a whole Weir in the lab: packets over AF_XDP on a veth next to dpdk-testpmd's macswap on the same device, and
+HTTP through each mode next to direct routing.
+
+Packets: dpdk-testpmd sends 64-byte UDP in 256 flows from the neighbour's cable through the switch, on the last core;
+what is measured forwards on core 0, polling. The rate is what left the balancer's device, read from the kernel's counters
+of that device, so that both candidates are counted by the same hand. HTTP: wrk and the backends on whatever core is free.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests" / "e2e"))
+
+from lab import MAC_LB, NEIGHBOUR4, UPLINK, Lab  # noqa: E402  (the path above comes first)
+from netns import wait_for  # noqa: E402
+from spec import MODES, Spec, Vip  # noqa: E402
+from traffic import bracketed, parse_wrk  # noqa: E402
+
+LAST_CORE = (os.cpu_count() or 1) - 1
+SENDER_FLOWS = 256
+
+
+def _row(mode: str, kind: str, flows: int) -> dict:
+    return {"name": f"io {mode} v4 full {flows} {kind}", "group": "io", "engine": "dpdk", "mode": mode, "family": "v4",
+            "tracking": "full", "flows": flows, "pools": 1, "case": "hit", "kind": kind}
+
+
+ROWS = ([_row(mode, "af_xdp", SENDER_FLOWS) for mode in MODES]
+        + [_row(mode, kind, 64) for mode in MODES for kind in ("http-requests", "http-connections")])
+
+
+class Testpmd:
+    """One dpdk-testpmd in a namespace until its standard input closes."""
+
+    def __init__(self, lab: Lab, role: str, core: int, vdev: str, options: str) -> None:
+        ns = lab.lb if role == "forwarder" else lab.neighbour
+        self.command = (f"dpdk-testpmd --lcores=0@{core},1@{core} --main-lcore=0 --no-huge -m 256 --no-shconf --no-pci "
+                        f"--no-telemetry --file-prefix=weir-bench-{role} --vdev={vdev} -- --total-num-mbufs=16384 {options}")
+        self._log = lab.work / f"testpmd-{role}.log"
+        with open(self._log, "wb") as sink:
+            self._process = subprocess.Popen(["ip", "netns", "exec", ns.name, "stdbuf", "-oL", *self.command.split()],
+                                             stdin=subprocess.PIPE, stdout=sink, stderr=subprocess.STDOUT)
+        wait_for(f"testpmd ({role}) forwards", self._running, 20)
+
+    def _running(self) -> bool:
+        text = self._log.read_text(errors="replace")
+        if self._process.poll() is not None:
+            raise RuntimeError(f"dpdk-testpmd ended: {self.command}\n{text}")
+        return "Press enter to exit" in text
+
+    def stop(self) -> None:
+        self._process.stdin.close()
+        self._process.wait(20)
+
+
+@contextlib.contextmanager
+def running(lab: Lab, role: str, core: int, vdev: str, options: str) -> Iterator[Testpmd]:
+    pmd = Testpmd(lab, role, core, vdev, options)
+    try:
+        yield pmd
+    finally:
+        pmd.stop()
+
+
+@contextlib.contextmanager
+def balancer(lab: Lab, protocol: str) -> Iterator[None]:
+    from weir import Weir  # which takes the build directory from the environment
+    spec = Spec("veth", 1, protocols=(protocol,), families=(4,))
+    weir = Weir(lab, spec)
+    weir.start(spec.toml().replace('idle = "adaptive"', 'idle = "poll"'))
+    try:
+        yield
+        weir.assert_closed_books()
+    finally:
+        weir.stop()
+
+
+def packets_sent(lab: Lab) -> int:
+    return int(lab.lb.run("cat", f"/sys/class/net/{UPLINK}/statistics/tx_packets"))
+
+
+def rate_under_load(lab: Lab, vip: Vip, seconds: float) -> float:
+    """Packets/s that left the balancer's device while the neighbour sends to this VIP."""
+    with running(lab, "sender", LAST_CORE, "net_af_packet0,iface=eth0,blocksz=4096,framesz=2048,framecnt=512,qpairs=1",
+                 f"--forward-mode=txonly --txonly-multi-flow --txpkts=64 --eth-peer=0,{MAC_LB} "
+                 f"--tx-ip={NEIGHBOUR4},{vip.address} --tx-udp=4000,{vip.port} --no-flush-rx"):
+        sent, start = packets_sent(lab), time.monotonic()
+        time.sleep(seconds)
+        return (packets_sent(lab) - sent) / (time.monotonic() - start)
+
+
+def packet_rows(lab: Lab, rows: list[dict], seconds: float, repeats: int) -> Iterator[dict]:
+    for backend in lab.backends:
+        backend.echo.stop()  # the datagrams end at a closed port: no server in the measurement
+    rates: dict[str, list[float]] = {row["mode"]: [] for row in rows}
+    macswap: list[float] = []
+    for _ in range(repeats):
+        lab.reset_lb()
+        # One queue: testpmd's AF_XDP port cannot drive a veth's several, and both must drive the same device.
+        for ns, device in ((lab.switch, lab.port_of(lab.lb, UPLINK)), (lab.lb, UPLINK)):
+            ns.run("ethtool", "-L", device, "rx", "1", "tx", "1")
+        with running(lab, "forwarder", 0, f"net_af_xdp0,iface={UPLINK},start_queue=0,queue_count=1",
+                     "--forward-mode=macswap"):
+            macswap.append(rate_under_load(lab, Vip(rows[0]["mode"], "udp", 4), seconds))
+        with balancer(lab, "udp"):
+            for mode, seen in rates.items():
+                seen.append(rate_under_load(lab, Vip(mode, "udp", 4), seconds))
+    reference = statistics.median(macswap)
+    for row in rows:
+        rate = statistics.median(rates[row["mode"]])
+        yield row | {"ns": 1e9 / rate, "ns_macswap": 1e9 / reference, "ratio": reference / rate,
+                     "kpps": rate / 1e3, "of_macswap": rate / reference}
+
+
+def http_rate(lab: Lab, address: str, kind: str, seconds: float) -> float:
+    close = ("-H", "Connection: close") if kind == "http-connections" else ()
+    result = parse_wrk(lab.client.run("wrk", "-t2", "-c64", f"-d{round(seconds)}s", *close,
+                                      f"http://{bracketed(address)}:80/", timeout_s=seconds + 60))
+    if result.errors:
+        raise RuntimeError(f"wrk saw {result.errors} errors:\n{result.text}")
+    return result.rate
+
+
+def http_rows(lab: Lab, rows: list[dict], seconds: float, repeats: int) -> Iterator[dict]:
+    rates: dict[str, list[float]] = {row["name"]: [] for row in rows}
+    direct: dict[str, list[float]] = {row["kind"]: [] for row in rows}
+    with balancer(lab, "tcp"):
+        for _ in range(repeats):
+            for kind, seen in direct.items():
+                seen.append(http_rate(lab, lab.backends[0].direct_address(4), kind, seconds))
+            for row in rows:
+                rates[row["name"]].append(http_rate(lab, Vip(row["mode"], "tcp", 4).address, row["kind"], seconds))
+    for row in rows:
+        rate, reference = statistics.median(rates[row["name"]]), statistics.median(direct[row["kind"]])
+        yield row | {"ns": 1e9 / rate, "ns_macswap": None, "ratio": None,
+                     row["kind"].removeprefix("http-") + "_s": rate, "of_direct": rate / reference}
+
+
+def measure(rows: list[dict], seconds: float, repeats: int, build: Path) -> Iterator[dict]:
+    """The chosen of ROWS, each completed with what came out. Needs root: the lab is made of network namespaces."""
+    os.environ["WEIR_BUILD_DIR"] = str(build)
+    http = [row for row in rows if row["kind"] != "af_xdp"]
+    packets = [row for row in rows if row["kind"] == "af_xdp"]
+    with Lab() as lab:
+        if http:
+            yield from http_rows(lab, http, seconds, repeats)
+        if packets:
+            yield from packet_rows(lab, packets, seconds, repeats)
