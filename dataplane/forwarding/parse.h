@@ -37,7 +37,9 @@ WEIR_INLINE enum weir_verdict weir_parse_ethernet(const uint8_t* data, const uin
     const uint8_t* tag = weir_at(data, end, packet->l3_offset - WEIR_VLAN_BYTES, WEIR_VLAN_BYTES);
     if (!tag)
         return WEIR_DROP_TRUNCATED;
-    packet->vlan_tci = weir_swap16(weir_load16(tag));
+    uint16_t tci = weir_swap16(weir_load16(tag));
+    /* The one TCI that would read as no tag (its VLAN, 4095, is reserved) loses its DEI bit. */
+    packet->vlan_tci = (uint16_t)(tci - (weir_equal16(tci, WEIR_NO_VLAN) << 12));
     packet->ethertype = weir_swap16(weir_load16(tag + 2));
     return WEIR_UNDECIDED;
 }

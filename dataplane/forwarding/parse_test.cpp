@@ -324,6 +324,19 @@ TEST(Parse, WhatIsNotIpIsNobodysDefect) {
     }
 }
 
+// Found by the rewrite fuzzer: 0xffff is also how a packet without a tag is kept.
+TEST(Parse, ATagOfAllOnesIsATag) {
+    PacketPlan plan;
+    plan.vlan_tci = 0xffff;
+    const Parsed parsed = parse(build(plan));
+    EXPECT_EQ(parsed.verdict, WEIR_UNDECIDED);
+    EXPECT_EQ(parsed.packet.family, 4);
+    EXPECT_EQ(parsed.packet.l3_offset, 18);
+    EXPECT_EQ(parsed.packet.vlan_tci, 0xefff);
+    plan.vlan_tci = 0xfffe;
+    EXPECT_EQ(parse(build(plan)).packet.vlan_tci, 0xfffe);
+}
+
 TEST(Parse, OnlyOneTagIsRead) {
     PacketPlan plan;
     plan.vlan_tci = 5;

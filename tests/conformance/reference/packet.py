@@ -56,6 +56,8 @@ def _ethernet(packet: Packet) -> str | None:
         if len(frame) < 18:
             return "drop_truncated"
         packet.vlan, packet.ethertype = unpack_from(">HH", frame, 14)
+        if packet.vlan == 0xFFFF:  # reserved; the tag stays one, less its drop eligible bit
+            packet.vlan = 0xEFFF
         packet.l3 = 18
     if packet.ethertype == 0x0800:
         problem = _v4(packet)
