@@ -224,5 +224,34 @@ TEST(WorkerFragmentDrops, WaitingOnesAreBounded) {
     EXPECT_EQ(lab.counters().read(0)->held, lb::kFragmentsHeld);
 }
 
+// What is larger than the way to the backend is cut, the later pieces in buffers of their own.
+TEST(WorkerFragmentDrops, WithoutABufferForEachPieceNoneIsSent) {
+    const Plan udp{WEIR_FORWARD_NAT, false, 17, 8080};
+    Lab lab(udp);
+    lab.change([](lb::StateTables& tables) {
+        for (weir_next_hop_row& hop : tables.next_hops)
+            hop.mtu = 600;
+    });
+    PacketPlan large = from_client(udp);
+    large.payload.resize(1400);
+    std::vector<rte_mbuf*> taken;
+    const auto take = [&](std::size_t but) {
+        while (rte_mbuf* mbuf = rte_pktmbuf_alloc(start_eal()))
+            taken.push_back(mbuf);
+        for (; but > 0; but--, taken.pop_back())
+            rte_pktmbuf_free(taken.back());
+    };
+    for (const std::size_t left : {0, 1}) { // two are needed
+        lab.put(build(large));
+        take(left);
+        EXPECT_TRUE(lab.run().empty()) << left;
+        for (; !taken.empty(); taken.pop_back())
+            rte_pktmbuf_free(taken.back());
+        EXPECT_EQ(lab.verdicts(WEIR_DROP_NO_BUFFER), left + 1);
+    }
+    EXPECT_EQ(lab.send(build(large)).size(), 3u);
+    EXPECT_EQ(lab.verdicts(WEIR_DROP_NO_BUFFER), 2u);
+}
+
 } // namespace
 } // namespace weir::dpdk
