@@ -117,10 +117,18 @@ class Namespace:
             return socket.socket(family, kind)
 
     def connect(self, address: str, port: int, timeout_s: float = 5, source_port: int = 0) -> socket.socket:
-        """A TCP connection from the namespace."""
-        with self.entered():
-            return socket.create_connection((address, port), timeout=timeout_s,
-                                            source_address=("", source_port) if source_port else None)
+        """A TCP connection from the namespace. Several may have one source port, to different destinations."""
+        sock = self.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_STREAM)
+        try:
+            sock.settimeout(timeout_s)
+            if source_port:
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                sock.bind(("", source_port))
+            sock.connect((address, port))
+        except BaseException:
+            sock.close()
+            raise
+        return sock
 
     def delete(self) -> None:
         """Ends what still runs in the namespace, then removes it."""
