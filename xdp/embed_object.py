@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 TEMPLATE = """// Made by xdp/embed_object.py from {name}.
-#include "xdp/guard_object.hpp"
+#include "xdp/objects.hpp"
 
 namespace weir::xdp {{
 namespace {{

@@ -252,6 +252,7 @@ TEST_P(VerifierCost, StaysBelowItsBound) {
 INSTANTIATE_TEST_SUITE_P(Programs, VerifierCost,
                          testing::Values(std::tuple("steer", WEIR_STEER_OBJECT, 50000u),
                                          std::tuple("guard", WEIR_GUARD_OBJECT, 50000u),
+                                         std::tuple("balancer", WEIR_BALANCER_OBJECT, 450000u),
                                          std::tuple("forwarding_test", WEIR_FORWARDING_TEST_OBJECT,
                                                     50000u)),
                          [](const auto& test) { return std::string(std::get<0>(test.param)); });

@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: BSD-3-Clause
+// SPDX-License-Identifier: (BSD-3-Clause OR GPL-2.0-only)
 /* One packet through the whole decision, in two steps around the plane's own: moving the packet's
  * head. Compiled into forwarding_test.bpf.c and into its native test, which compares what the two
  * builds make of the same packet. */

@@ -8,7 +8,7 @@
  * backends' answers to probes (their destination is one of the node's own addresses).
  */
 #include "dataplane/forwarding/parse.h"
-#include "xdp/tables.bpf.h"
+#include "xdp/our_kind.bpf.h"
 
 #include <linux/pkt_cls.h>
 

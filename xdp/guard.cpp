@@ -8,7 +8,7 @@
 #include <cerrno>
 #include <string>
 
-#include "xdp/guard_object.hpp"
+#include "xdp/objects.hpp"
 
 namespace weir::xdp {
 namespace {

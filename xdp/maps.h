@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: BSD-3-Clause
+// SPDX-License-Identifier: (BSD-3-Clause OR GPL-2.0-only)
 /* What the BPF programs and control agree on beside the L0 rows: the maps' names, the publication
  * state and the counters. Control writes the state and reads the counters; the programs do the
  * reverse. Included by *.bpf.c and by xdp/ C++. */

@@ -66,24 +66,42 @@ Expected<void> MatchBlocks::wait_for_readers() const {
     return {};
 }
 
-Expected<void> MatchBlocks::publish(const MatchTableView& table, uint64_t generation) {
-    if (auto sound = check(table, generation); !sound)
-        return sound;
+Expected<uint32_t> MatchBlocks::prepare() const {
     auto state = read_state();
     if (!state)
         return state.error();
-    // A program that started before the last flip may still read the block written next.
     if (auto waited = wait_for_readers(); !waited)
-        return waited;
+        return waited.error();
+    return state->generation == 0 ? 0 : (state->active + 1) % WEIR_MATCH_BLOCKS;
+}
 
-    const uint32_t inactive = state->generation == 0 ? 0 : (state->active + 1) % WEIR_MATCH_BLOCKS;
+Expected<void> MatchBlocks::withdraw() const {
+    const weir_steer_state nothing{};
+    const uint32_t first = 0;
+    if (bpf_map_update_elem(state_.get(), &first, &nothing, BPF_ANY) != 0)
+        return kernel_error("withdraw the match table", errno);
+    return {};
+}
+
+Expected<void> MatchBlocks::publish(const MatchTableView& table, uint64_t generation) {
+    // A program that started before the last flip may still read the block written next.
+    const auto prepared = prepare();
+    if (!prepared)
+        return prepared.error();
+    return publish_prepared(*prepared, table, generation);
+}
+
+Expected<void> MatchBlocks::publish_prepared(uint32_t block, const MatchTableView& table,
+                                             uint64_t generation) {
+    if (auto sound = check(table, generation); !sound)
+        return sound;
     scratch_->header = table.header;
     std::ranges::copy(table.ranges, scratch_->range);
     std::ranges::copy(table.rows, scratch_->row);
-    if (bpf_map_update_elem(blocks_.get(), &inactive, scratch_.get(), BPF_ANY) != 0)
+    if (bpf_map_update_elem(blocks_.get(), &block, scratch_.get(), BPF_ANY) != 0)
         return kernel_error("write the match table", errno);
 
-    const weir_steer_state next = {.active = inactive, .reserved = 0, .generation = generation};
+    const weir_steer_state next = {.active = block, .reserved = 0, .generation = generation};
     const uint32_t first = 0;
     if (bpf_map_update_elem(state_.get(), &first, &next, BPF_ANY) != 0)
         return kernel_error("make the new match table the active one", errno);

@@ -32,6 +32,17 @@ public:
     // processor still runs the program with the block that it overwrites.
     Expected<void> publish(const MatchTableView& table, uint64_t generation);
 
+    // Waits until no processor runs the program with the block that publish() writes next, and says
+    // which that is: what belongs to the table in other maps can then be written, too.
+    Expected<uint32_t> prepare() const;
+    // publish() without the wait. REQUIRES: prepare() said `block`, and nothing was published
+    // since.
+    Expected<void> publish_prepared(uint32_t block, const MatchTableView& table,
+                                    uint64_t generation);
+
+    // Back to where nothing is published.
+    Expected<void> withdraw() const;
+
     // 0: nothing has been published to these maps, by anyone.
     Expected<uint64_t> generation() const;
 

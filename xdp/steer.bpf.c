@@ -8,7 +8,7 @@
  */
 #include "dataplane/forwarding/parse.h"
 #include "dataplane/forwarding/tunnel_error.h"
-#include "xdp/tables.bpf.h"
+#include "xdp/our_kind.bpf.h"
 
 /* Datagrams whose first fragment was ours. A later fragment to one of the node's own addresses (a
  * reply in full-nat) or from a backend (in nat) shows nothing else that tells it from the kernel's.

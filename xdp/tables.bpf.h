@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: BSD-3-Clause
+// SPDX-License-Identifier: (BSD-3-Clause OR GPL-2.0-only)
 /* The published match table as the BPF programs see it: maps and the look-up of the active block.
  * Each object that includes this has its own copy of the maps, filled by control. */
 #pragma once
@@ -24,13 +24,8 @@ struct {
     __type(value, struct weir_steer_state);
 } steer_state SEC(".maps");
 
-/* False until control has published. */
-WEIR_INLINE bool weir_published_table(struct weir_match_view* view) {
-    uint32_t first = 0;
-    const struct weir_steer_state* state = bpf_map_lookup_elem(&steer_state, &first);
-    if (!state || state->generation == 0)
-        return false;
-    uint32_t active = state->active;
+/* The match table of one half of the published state. */
+WEIR_INLINE bool weir_match_block_view(uint32_t active, struct weir_match_view* view) {
     const struct weir_match_block* block = bpf_map_lookup_elem(&match_blocks, &active);
     if (!block)
         return false;
@@ -43,14 +38,13 @@ WEIR_INLINE bool weir_published_table(struct weir_match_view* view) {
     return true;
 }
 
-/* The match kind of a packet that is ours, else WEIR_MATCH_EMPTY. A global function on purpose: the
- * verifier follows it once, with any packet, instead of once for each way through the parser. */
-__attribute__((noinline)) int weir_our_kind(const struct weir_packet* packet) {
-    struct weir_match_view table;
-    if (!packet || !weir_published_table(&table))
-        return WEIR_MATCH_EMPTY;
-    struct weir_match match = weir_match_packet(&table, packet);
-    return weir_match_is_ours(&match, packet) ? (int)match.kind : WEIR_MATCH_EMPTY;
+/* False until control has published. */
+WEIR_INLINE bool weir_published_table(struct weir_match_view* view) {
+    uint32_t first = 0;
+    const struct weir_steer_state* state = bpf_map_lookup_elem(&steer_state, &first);
+    if (!state || state->generation == 0)
+        return false;
+    return weir_match_block_view(state->active, view);
 }
 
 WEIR_INLINE void weir_count(void* counts, uint32_t which) {

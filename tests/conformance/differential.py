@@ -9,10 +9,10 @@ import time
 from collections import Counter
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
-from pathlib import Path
 from random import Random
 
 from engine import Engine, EngineDied, Outcome
+from engines import EngineKind
 from reference.model import Ambiguous, Model
 from reference.outcome import Expected, Seen
 from reference.rules import Rules, Text
@@ -49,7 +49,7 @@ class Pair:
 
     def __init__(self, engine: Engine, text: Text, workers: int, tally: Tally) -> None:
         self.engine, self.text, self.workers, self.tally = engine, text.copy(), workers, tally
-        self.model = Model(ROOM, workers)
+        self.model = Model(ROOM, workers, engine.kind.rules)
         engine.begin(workers, ROOM)
         self.publish()
 
@@ -132,7 +132,8 @@ class Pair:
 def run_sequence(engine: Engine, seed: str, modes: tuple[str, ...], kinds: set[str], tally: Tally) -> Difference | None:
     rng = Random(seed)
     calm = rng.random() < 0.2
-    text, workers = random_state(rng, modes, calm), rng.choice((1, 1, 2))
+    exceptions = "not-yet-exceptions-old-flow" not in engine.kind.rules
+    text, workers = random_state(rng, modes, calm, exceptions), rng.choice((1, 1, 2))
     pair = Pair(engine, text, workers, tally)
     generator = Generator(rng, pair.text, pair.model, workers, kinds, calm)
     past: list[Event] = []
@@ -166,8 +167,8 @@ def whole_bursts(events: list[Event]) -> list[Event]:
 class Replayer:
     """Plays variants of a sequence, on one engine process for as long as it lives."""
 
-    def __init__(self, program: Path, found: Difference) -> None:
-        self.program, self.found = program, found
+    def __init__(self, kind: EngineKind, found: Difference) -> None:
+        self.kind, self.found = kind, found
         self.engine: Engine | None = None
         self.until = time.monotonic() + LONGEST_SEARCH_S
 
@@ -175,7 +176,7 @@ class Replayer:
         """The reason, or None when this variant agrees (or there is no time left to look)."""
         if time.monotonic() > self.until:
             return None
-        self.engine = self.engine or Engine(self.program)
+        self.engine = self.engine or Engine(self.kind)
         try:
             pair = Pair(self.engine, self.found.text, self.found.workers, Tally())
             batch: list[Event] = []
@@ -196,9 +197,9 @@ class Replayer:
         return None
 
 
-def minimise(program: Path, found: Difference) -> Difference:
+def minimise(kind: EngineKind, found: Difference) -> Difference:
     """Fewer events that still differ; bursts taken apart when that does not matter."""
-    replayer = Replayer(program, found)
+    replayer = Replayer(kind, found)
     events, reason = [copy.copy(event) for event in found.events], found.reason
     single = [copy.copy(event) for event in events]
     for event in single:
@@ -222,10 +223,10 @@ def minimise(program: Path, found: Difference) -> Difference:
     return Difference(found.seed, found.text, found.workers, events, reason)
 
 
-def as_vector(found: Difference) -> str:
+def as_vector(kind: EngineKind, found: Difference) -> str:
     """In the vectors' own notation, the model's answers filled in."""
     text = found.text.copy()
-    model = Model(ROOM, found.workers)
+    model = Model(ROOM, found.workers, kind.rules)
     model.publish(Rules(text))
     lines = [f"# seed {found.seed}: {found.reason.splitlines()[0]}", "# state:"]
     lines += [f"#   {line}" for line in model.rules.text.splitlines()]
@@ -257,24 +258,24 @@ MODES = ("dsr-l2", "nat", "full-nat", "nat", "full-nat", "dsr-ipip", "dsr-gue")
 KINDS = {"fragments", "icmp-errors"}
 
 
-def run_share(program: Path, seed: int, job: int, jobs: int, packets: int) -> tuple[Tally, str | None]:
+def run_share(kind: EngineKind, seed: int, job: int, jobs: int, packets: int) -> tuple[Tally, str | None]:
     """Every `jobs`th sequence of a seed, until this many packets have gone through; a difference as a vector."""
     tally, number = Tally(), job
-    engine = Engine(program)
+    engine = Engine(kind)
     while tally.packets < packets:
         found = run_sequence(engine, f"{seed}.{number}", MODES, KINDS, tally)
         if found:
-            return tally, as_vector(minimise(program, found))
+            return tally, as_vector(kind, minimise(kind, found))
         number += jobs
     engine.close()
     return tally, None
 
 
-def run_random(program: Path, packets: int, seed: int, jobs: int) -> tuple[Tally, list[str]]:
+def run_random(kind: EngineKind, packets: int, seed: int, jobs: int) -> tuple[Tally, list[str]]:
     """Random sequences on `jobs` processes."""
     whole, found = Tally(), []
     with ProcessPoolExecutor(jobs) as pool:
-        shares = [pool.submit(run_share, program, seed, job, jobs, packets // jobs) for job in range(jobs)]
+        shares = [pool.submit(run_share, kind, seed, job, jobs, packets // jobs) for job in range(jobs)]
         for share in shares:
             tally, difference = share.result()
             whole.packets += tally.packets

@@ -8,6 +8,10 @@ import struct
 import subprocess
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from engines import EngineKind
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 
@@ -41,9 +45,9 @@ class EngineDied(Exception):
 class Engine:
     """A process that runs until close(). Commands are gathered and exchanged in one go."""
 
-    def __init__(self, program: Path) -> None:
-        self.program = program
-        self.process = subprocess.Popen([str(program)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd="/")
+    def __init__(self, kind: EngineKind) -> None:
+        self.kind = kind
+        self.process = subprocess.Popen([str(kind.program)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd="/")
         self.commands: list[bytes] = []
         self.answers: list[str] = []
 
@@ -84,7 +88,7 @@ class Engine:
         except BrokenPipeError:
             head = b""
         if len(head) != 4:
-            raise EngineDied(f"{self.program.name} ended with code {self.process.wait()}")
+            raise EngineDied(f"{self.kind.program.name} ended with code {self.process.wait()}")
         at, results = 0, []
         for kind in answers:
             if kind == "end":

@@ -24,15 +24,19 @@ class Datagram:
 
 
 class Fragments:
-    def __init__(self) -> None:
+    def __init__(self, keeps_early: bool = True) -> None:
+        self.keeps_early = keeps_early
         self.datagrams: dict[tuple, Datagram] = {}
         self.released: list[tuple[Packet, int]] = []
 
     def see(self, packet: Packet, interface: int, now_ms: int) -> str | None:
-        """follow (the packet has its ports now), wait, or the verdict of one that is dropped."""
+        """follow (the packet has its ports now), wait, early (it cannot wait: goes on without ports), or the verdict of
+        one that is dropped."""
         key = (packet.family, packet.source, packet.destination, packet.protocol, packet.id)
         datagram = self.datagrams.get(key)
         if datagram is None or now_ms - datagram.began_ms >= LIFETIME_MS:
+            if packet.offset != 0 and not self.keeps_early:
+                return "early"
             self._forget(key)
             datagram = self.datagrams[key] = Datagram(now_ms)
         first = packet.offset // 8

@@ -9,6 +9,7 @@ not adopted, so what the model expects differs from what was seen.
 
 from __future__ import annotations
 
+from collections.abc import Set
 
 from .bucket import Bucket
 from .connections import Connection, Table
@@ -28,11 +29,12 @@ class Ambiguous(Exception):
 
 
 class Model:
-    def __init__(self, connections: int = 1024, workers: int = 1) -> None:
+    def __init__(self, connections: int = 1024, workers: int = 1, permitted: Set[str] = frozenset()) -> None:
+        self.permitted = permitted  # rules of an engine that differs on purpose (permitted_xdp.txt)
         self.rules: Rules | None = None
         self.workers = workers
         self.table = Table(connections * workers)
-        self.fragments = Fragments()
+        self.fragments = Fragments(keeps_early="early-fragments" not in permitted)
         self.now_ms = self.grace_began_ms = START_S * 1000
         self.hashes: dict[bytes, int] = {}
         self.sources: dict[tuple, str] = {}  # source-hash: what a client's address was given
@@ -73,13 +75,14 @@ class Model:
         """`seen`: the frames the engine made of it."""
         self.touched = None
         if self.rules is None:
-            return Expected(["drop_no_configuration"])
+            to_kernel = [(KERNEL, interface, frame)] if "kernel-side" in self.permitted else []
+            return Expected(["drop_no_configuration"], to_kernel)
         packet = parse(frame)
         if packet.drop:
             return Expected([packet.drop])
         if followed(packet):
             step = self.fragments.see(packet, interface, self.now_ms)
-            if step != "follow":
+            if step not in ("follow", "early"):
                 return Expected([] if step == "wait" else [step])
         return self.parsed(packet, interface, seen)
 
@@ -125,7 +128,8 @@ class Model:
 
     def punt(self, packet: Packet, interface: int) -> Expected:
         name = punt_class(packet)
-        if interface >= len(self.rules.interfaces) or not self.rules.interfaces[interface].kernel:
+        bypassed = interface < len(self.rules.interfaces) and self.rules.interfaces[interface].kernel
+        if not bypassed and "kernel-side" not in self.permitted:
             return Expected(["drop_not_ours"])
         way = KERNEL_CONTROL if name == "punted_control" else KERNEL
         return Expected([name], [(way, interface, packet.frame)])

@@ -176,7 +176,7 @@ class Step:
         packet, hop = self.packet, backend.hop
         if hop is None or not hop.resolved or packet.ttl <= 1:
             return True
-        return packet.length > hop.mtu and packet.dont_fragment
+        return packet.length > hop.mtu and (packet.dont_fragment or "one-frame" in self.model.permitted)
 
     def give_port(self, connection: Connection, snat: object, port: int) -> bool:
         connection.snat, connection.snat_port = snat, port
@@ -237,6 +237,8 @@ class Step:
         """One frame, or several when it has to be cut; padding behind the packet stays where the packet does."""
         packet = self.packet
         pieces, rest = [l3], packet.frame[packet.end:]
+        if len(l3) > mtu and "one-frame" in self.model.permitted:
+            return Expected(["drop_too_big"])
         if len(l3) > mtu:
             pieces, rest = rewrite.cut(l3, mtu), b""
             if not pieces:
@@ -331,7 +333,7 @@ class Step:
         if vip.down != "reset" or vip.is_dsr or packet.protocol != TCP or bystander:
             return Expected(["drop_backend_down"])
         expected = self.answer("drop_backend_down", "answered_reset", lambda: answers.reset(packet))
-        if expected.frames and hop and hop.resolved:
+        if expected.frames and hop and hop.resolved and "one-frame" not in self.model.permitted:
             if connection.port_unknown and self.seen:
                 sent = self.seen.sent_to(hop.interface.index, backend.address)
                 if sent is not None and self.adopt_port(sent, connection):

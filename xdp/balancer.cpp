@@ -1,0 +1,269 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// Loading, counters and connections. What is published: balancer_publisher.cpp.
+#include "xdp/balancer.hpp"
+
+#include <bpf/bpf.h>
+#include <bpf/libbpf.h>
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <string>
+#include <vector>
+
+#include "dataplane/forwarding/connection_state.h"
+#include "xdp/objects.hpp"
+
+namespace weir::xdp {
+namespace {
+
+constexpr const char* kSettings = ".rodata.settings";
+constexpr const char* kInjection = ".data.injection";
+
+struct MapSize {
+    const char* name;
+    uint32_t entries;
+};
+
+Expected<void> set_sizes(bpf_object* object, const BalancerSizes& sizes) {
+    const weir_balancer_capacities& rows = sizes.rows;
+    for (const MapSize& size :
+         {MapSize{"vip_rows", 2 * rows.vips}, MapSize{"pool_rows", 2 * rows.pools},
+          MapSize{"member_rows", 2 * rows.members}, MapSize{"backend_rows", 2 * rows.backends},
+          MapSize{"next_hop_rows", 2 * rows.next_hops}, MapSize{"slot_rows", rows.slot_rows},
+          MapSize{"vip_counts", rows.vips}, MapSize{"vip_active", rows.vips},
+          MapSize{"backend_counts", rows.backends}, MapSize{"backend_active", rows.backends},
+          MapSize{"round_cursors", rows.pools}, MapSize{"connections", sizes.connections},
+          MapSize{"replies", sizes.connections}}) {
+        bpf_map* map = bpf_object__find_map_by_name(object, size.name);
+        const int error = map ? bpf_map__set_max_entries(map, std::max(size.entries, 1u)) : -ENOENT;
+        if (error != 0)
+            return kernel_error(std::string("size the balancer's map ") + size.name, -error);
+    }
+    const weir_balancer_settings settings{
+        .capacities = rows,
+        .processors =
+            sizes.injected ? 1 : static_cast<uint32_t>(std::max(libbpf_num_possible_cpus(), 1)),
+        .injected = sizes.injected};
+    bpf_map* map = bpf_object__find_map_by_name(object, kSettings);
+    const int error = map ? bpf_map__set_initial_value(map, &settings, sizeof(settings)) : -ENOENT;
+    if (error != 0)
+        return kernel_error("set up the balancer", -error);
+    return {};
+}
+
+Expected<Descriptor> own_copy(int map, const char* name) {
+    Descriptor own(fcntl(map, F_DUPFD_CLOEXEC, 0));
+    if (!own)
+        return kernel_error(std::string("keep the balancer's map ") + name, errno);
+    return own;
+}
+
+} // namespace
+
+// --- Mapping -------------------------------------------------------------------------------------
+
+Expected<Mapping> Mapping::of(int map, const char* name) {
+    bpf_map_info info{};
+    uint32_t bytes = sizeof(info);
+    if (bpf_obj_get_info_by_fd(map, &info, &bytes) != 0)
+        return kernel_error(std::string("look at the balancer's map ") + name, errno);
+    const auto page = static_cast<size_t>(sysconf(_SC_PAGESIZE));
+    Mapping mapping;
+    mapping.stride_ = (size_t{info.value_size} + 7) / 8 * 8;
+    mapping.values_ = info.max_entries;
+    mapping.bytes_ = (mapping.stride_ * mapping.values_ + page - 1) / page * page;
+    void* at = mmap(nullptr, mapping.bytes_, PROT_READ | PROT_WRITE, MAP_SHARED, map, 0);
+    if (at == MAP_FAILED)
+        return kernel_error(std::string("map the balancer's ") + name, errno);
+    mapping.at_ = static_cast<std::byte*>(at);
+    return mapping;
+}
+
+Mapping::Mapping(Mapping&& other) noexcept
+    : at_(std::exchange(other.at_, nullptr)), bytes_(other.bytes_), stride_(other.stride_),
+      values_(other.values_) {}
+
+Mapping& Mapping::operator=(Mapping&& other) noexcept {
+    std::swap(at_, other.at_);
+    std::swap(bytes_, other.bytes_);
+    std::swap(stride_, other.stride_);
+    std::swap(values_, other.values_);
+    return *this;
+}
+
+Mapping::~Mapping() {
+    if (at_)
+        munmap(at_, bytes_);
+}
+
+// --- Balancer ------------------------------------------------------------------------------------
+
+void Balancer::CloseObject::operator()(bpf_object* object) const {
+    bpf_object__close(object);
+}
+
+Balancer::Balancer(Object object, const BalancerSizes& sizes, MatchBlocks blocks)
+    : object_(std::move(object)), sizes_(sizes), blocks_(std::move(blocks)),
+      arena_(sizes.rows.slot_rows) {}
+
+int Balancer::map(const char* name) const {
+    return bpf_object__find_map_fd_by_name(object_.get(), name);
+}
+
+Expected<Balancer> Balancer::load(const BalancerSizes& sizes) {
+    const std::span<const char> bytes = balancer_object();
+    LIBBPF_OPTS(bpf_object_open_opts, options, .object_name = "weir_balancer");
+    Object object(bpf_object__open_mem(bytes.data(), bytes.size(), &options));
+    if (!object)
+        return kernel_error("open the balancer", errno);
+    if (auto sized = set_sizes(object.get(), sizes); !sized)
+        return sized.error();
+    if (int error = bpf_object__load(object.get()); error != 0)
+        return kernel_error("load the balancer", -error);
+    auto match = own_copy(bpf_object__find_map_fd_by_name(object.get(), "match_blocks"), "blocks");
+    auto state = own_copy(bpf_object__find_map_fd_by_name(object.get(), "steer_state"), "state");
+    if (!match || !state)
+        return (!match ? match : state).error();
+    auto blocks = MatchBlocks::open(std::move(*match), std::move(*state));
+    if (!blocks)
+        return blocks.error();
+    Balancer balancer(std::move(object), sizes, std::move(*blocks));
+    balancer.program_ =
+        bpf_program__fd(bpf_object__find_program_by_name(balancer.object_.get(), "weir_balance"));
+    if (auto mapped = balancer.map_rows(); !mapped)
+        return mapped.error();
+    return balancer;
+}
+
+Expected<void> Balancer::map_rows() {
+    const std::array<std::pair<const char*, Mapping*>, 10> wanted = {{
+        {"vip_rows", &rows_[kVips]},
+        {"pool_rows", &rows_[kPools]},
+        {"member_rows", &rows_[kMembers]},
+        {"backend_rows", &rows_[kBackends]},
+        {"next_hop_rows", &rows_[kNextHops]},
+        {"slot_rows", &slots_},
+        {"vip_active", &vip_active_},
+        {"backend_active", &backend_active_},
+        {"round_cursors", &cursors_},
+        {kInjection, &injection_},
+    }};
+    for (const auto& [name, mapping] : wanted) {
+        auto mapped = Mapping::of(map(name), name);
+        if (!mapped)
+            return mapped.error();
+        *mapping = std::move(*mapped);
+    }
+    return {};
+}
+
+volatile weir_balancer_injection& Balancer::injection() const {
+    return *reinterpret_cast<volatile weir_balancer_injection*>(injection_.value(0));
+}
+
+template <class Value> Expected<Value> Balancer::sum(const char* name, uint32_t row) const {
+    static_assert(sizeof(Value) % sizeof(uint64_t) == 0);
+    const int processors = libbpf_num_possible_cpus();
+    std::vector<Value> values(static_cast<size_t>(std::max(processors, 1)));
+    if (processors < 1 || bpf_map_lookup_elem(map(name), &row, values.data()) != 0)
+        return kernel_error("read the balancer's counters", processors < 1 ? -processors : errno);
+    std::array<uint64_t, sizeof(Value) / sizeof(uint64_t)> total{};
+    for (const Value& value : values) {
+        std::array<uint64_t, sizeof(Value) / sizeof(uint64_t)> words;
+        std::memcpy(words.data(), &value, sizeof(value));
+        for (size_t i = 0; i < words.size(); i++)
+            total[i] += words[i];
+    }
+    Value result;
+    std::memcpy(&result, total.data(), sizeof(result));
+    return result;
+}
+
+Expected<weir_balancer_counts> Balancer::counts() const {
+    return sum<weir_balancer_counts>("balancer_counts", 0);
+}
+
+Expected<weir_balancer_row_counts> Balancer::vip_counts(uint32_t row) const {
+    return sum<weir_balancer_row_counts>("vip_counts", row);
+}
+
+Expected<weir_balancer_row_counts> Balancer::backend_counts(uint32_t row) const {
+    return sum<weir_balancer_row_counts>("backend_counts", row);
+}
+
+Expected<void> Balancer::for_each_connection(const See& see) const {
+    const int connections = map("connections");
+    weir_connection_key key{};
+    weir_connection connection{};
+    for (const weir_connection_key* before = nullptr;
+         bpf_map_get_next_key(connections, before, &key) == 0; before = &key)
+        if (bpf_map_lookup_elem(connections, &key, &connection) == 0)
+            see(key, connection);
+    return {};
+}
+
+Expected<Swept> Balancer::sweep(const lb::ForwardingState& state, uint64_t now_ns) {
+    const auto now_s = static_cast<uint32_t>(now_ns / 1'000'000'000);
+    const std::span<const weir_vip_row> vips = state.vips();
+    std::vector<uint64_t> of_vip(vip_active_.values());
+    std::vector<uint64_t> of_backend(backend_active_.values());
+    std::vector<weir_connection_key> old;
+    Swept swept;
+    auto seen =
+        for_each_connection([&](const weir_connection_key& key, const weir_connection& connection) {
+            if (key.vip >= vips.size() || connection.backend >= of_backend.size() ||
+                now_s - connection.last_seen_s >=
+                    weir_state_timeout_s(connection.state, &vips[key.vip].timeouts)) {
+                old.push_back(key);
+                return;
+            }
+            of_vip[key.vip]++;
+            of_backend[connection.backend]++;
+            swept.live++;
+        });
+    if (!seen)
+        return seen.error();
+    for (const weir_connection_key& key : old)
+        swept.expired += bpf_map_delete_elem(map("connections"), &key) == 0;
+    for (uint32_t row = 0; row < of_vip.size(); row++)
+        std::memcpy(vip_active_.value(row), &of_vip[row], sizeof(uint64_t));
+    for (uint32_t row = 0; row < of_backend.size(); row++)
+        std::memcpy(backend_active_.value(row), &of_backend[row], sizeof(uint64_t));
+    return swept;
+}
+
+Expected<void> Balancer::clear(const char* name) const {
+    const int fd = map(name);
+    std::array<std::byte, 64> key{}; // longer than any of ours
+    while (bpf_map_get_next_key(fd, nullptr, key.data()) == 0)
+        if (bpf_map_delete_elem(fd, key.data()) != 0 && errno != ENOENT)
+            return kernel_error(std::string("empty the balancer's map ") + name, errno);
+    return {};
+}
+
+Expected<void> Balancer::forget_all() {
+    for (const char* name : {"connections", "replies", "persistence", "datagrams"})
+        if (auto cleared = clear(name); !cleared)
+            return cleared;
+    for (const Mapping* mapping : {&vip_active_, &backend_active_, &cursors_})
+        std::memset(mapping->value(0), 0, mapping->stride() * mapping->values());
+    const auto processors = static_cast<size_t>(std::max(libbpf_num_possible_cpus(), 1));
+    const std::vector<std::byte> zero(processors * sizeof(weir_balancer_counts));
+    const auto reset = [&](const char* name, uint32_t rows) {
+        for (uint32_t row = 0; row < rows; row++)
+            if (bpf_map_update_elem(map(name), &row, zero.data(), BPF_ANY) != 0)
+                return false;
+        return true;
+    };
+    if (!reset("balancer_counts", 1) || !reset("buckets", 2) ||
+        !reset("vip_counts", vip_active_.values()) ||
+        !reset("backend_counts", backend_active_.values()))
+        return kernel_error("reset the balancer's counters", errno);
+    return {};
+}
+
+} // namespace weir::xdp

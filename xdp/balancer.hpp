@@ -1,0 +1,117 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// The balancer program (xdp/balancer.bpf.c) with its maps: loads it, publishes ForwardingState to
+// it, reads back what it counts and remembers. Attaching it is the caller's business. One thread.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <span>
+
+#include "dataplane/lb/forwarding_state.hpp"
+#include "xdp/balancer.h"
+#include "xdp/match_blocks.hpp"
+#include "xdp/slot_arena.hpp"
+
+struct bpf_object;
+
+namespace weir::xdp {
+
+struct BalancerSizes {
+    weir_balancer_capacities rows{};
+    uint32_t connections = 1u << 20; // each of the two tables; the least recently used one goes
+    bool injected = false;           // weir_balancer_injection instead of clock and devices
+};
+
+// An array map's values in this process's memory.
+class Mapping {
+public:
+    static Expected<Mapping> of(int map, const char* name);
+    Mapping() = default;
+    Mapping(Mapping&& other) noexcept;
+    Mapping& operator=(Mapping&& other) noexcept;
+    Mapping(const Mapping&) = delete;
+    Mapping& operator=(const Mapping&) = delete;
+    ~Mapping();
+
+    // Values lie `stride` bytes apart, a multiple of 8.
+    std::byte* value(uint32_t index) const { return at_ + size_t{index} * stride_; }
+    size_t stride() const { return stride_; }
+    uint32_t values() const { return values_; }
+
+private:
+    std::byte* at_ = nullptr;
+    size_t bytes_ = 0;
+    size_t stride_ = 0;
+    uint32_t values_ = 0;
+};
+
+struct Swept {
+    uint64_t expired = 0;
+    uint64_t live = 0;
+};
+
+class Balancer {
+public:
+    static Expected<Balancer> load(const BalancerSizes& sizes);
+
+    int program() const { return program_; }
+
+    // Packets that arrive after it returned are judged by `state`, whole; when it returns an error,
+    // by what was published before. `devices`: the ifindex of each interface row.
+    Expected<void> publish(const lb::ForwardingState& state, std::span<const uint32_t> devices,
+                           uint64_t now_ns);
+    // Everything goes to the kernel again.
+    Expected<void> withdraw();
+
+    // Sums over the CPUs.
+    Expected<weir_balancer_counts> counts() const;
+    Expected<weir_balancer_row_counts> vip_counts(uint32_t row) const;
+    Expected<weir_balancer_row_counts> backend_counts(uint32_t row) const;
+
+    // Calls `see` for every connection; one that packets make meanwhile may be missed.
+    using See = std::function<void(const weir_connection_key&, const weir_connection&)>;
+    Expected<void> for_each_connection(const See& see) const;
+
+    // Removes connections that are too old by `state`'s timeouts and counts the others anew for
+    // quotas and least connections: the program does not see what the table evicts.
+    Expected<Swept> sweep(const lb::ForwardingState& state, uint64_t now_ns);
+
+    // Forgets connections, clients and counts.
+    Expected<void> forget_all();
+
+    volatile weir_balancer_injection& injection() const;
+
+private:
+    struct CloseObject {
+        void operator()(bpf_object* object) const;
+    };
+    using Object = std::unique_ptr<bpf_object, CloseObject>;
+    // Halved arrays of rows, in the order of kRowMaps (balancer.cpp).
+    enum Rows { kVips, kPools, kMembers, kBackends, kNextHops, kRowMaps };
+
+    Balancer(Object object, const BalancerSizes& sizes, MatchBlocks blocks);
+    Expected<void> map_rows();
+    int map(const char* name) const;
+    Expected<void> fits(const lb::ForwardingState& state) const;
+    void write_rows(uint32_t half, Rows which, std::span<const std::byte> rows, size_t row_bytes);
+    Expected<void> write_slots(uint32_t half, const lb::ForwardingState& state);
+    Expected<void> write_head(uint32_t half, const lb::ForwardingState& state,
+                              std::span<const uint32_t> devices);
+    Expected<void> clear(const char* name) const;
+    template <class Value> Expected<Value> sum(const char* name, uint32_t row) const;
+
+    Object object_;
+    BalancerSizes sizes_;
+    MatchBlocks blocks_;
+    int program_ = -1; // owned by object_
+    std::array<Mapping, kRowMaps> rows_;
+    std::array<std::array<uint32_t, kRowMaps>, 2> in_use_{}; // rows written last, by half
+    Mapping slots_, vip_active_, backend_active_, cursors_, injection_;
+    SlotArena arena_;
+    uint64_t grace_began_ns_ = 0;
+    uint64_t generation_ = 0;
+};
+
+} // namespace weir::xdp
