@@ -171,7 +171,7 @@ void answer_one(Worker& worker, Burst& burst, std::uint32_t i, Answer answer) {
         verdict = icmp_error(mbuf, packet, speaker, kind_of(answer, packet.family),
                              answer == Answer::too_big ? burst.mtu[i] : 0);
     }
-    if (lb::verdict_info(verdict).verdict_class != WEIR_CLASS_FORWARD)
+    if (lb::class_of(verdict) != WEIR_CLASS_FORWARD)
         return;
     burst.verdict[i] = static_cast<std::uint8_t>(verdict);
     burst.out_interface[i] = static_cast<std::uint8_t>(mbuf->port);
@@ -181,7 +181,7 @@ void answer_one(Worker& worker, Burst& burst, std::uint32_t i, Answer answer) {
 
 void answer(Worker& worker, Burst& burst) {
     for (std::uint32_t i = 0; i < burst.count; i++) {
-        if (lb::verdict_info(burst.verdict[i]).verdict_class != WEIR_CLASS_DROP || !worker.state)
+        if (lb::class_of(burst.verdict[i]) != WEIR_CLASS_DROP || !worker.state)
             continue;
         Answer wanted = answer_to(worker, burst, i);
         if (wanted != Answer::none &&

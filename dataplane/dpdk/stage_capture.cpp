@@ -23,7 +23,7 @@ std::uint64_t monotonic_ns() {
 // transmit() drops what is punted where the kernel has no side to take it.
 std::uint32_t final_verdict(const Worker& worker, const Burst& burst, std::uint32_t i) {
     const std::uint32_t verdict = burst.verdict[i];
-    if (lb::verdict_info(verdict).verdict_class == WEIR_CLASS_PUNT &&
+    if (lb::class_of(verdict) == WEIR_CLASS_PUNT &&
         !worker.context.ports[burst.mbuf[i]->port].bypassed)
         return WEIR_DROP_NOT_OURS;
     return verdict;
@@ -37,7 +37,7 @@ std::uint32_t vip_of(const Burst& burst, std::uint32_t i) {
 
 lb::CaptureFacts facts_of(const Worker& worker, const Burst& burst, std::uint32_t i,
                           std::uint64_t now_ns) {
-    const weir_verdict_class verdict_class = lb::verdict_info(burst.verdict[i]).verdict_class;
+    const weir_verdict_class verdict_class = lb::class_of(burst.verdict[i]);
     lb::CaptureFacts facts;
     facts.time_ns = now_ns;
     facts.original_length = rte_pktmbuf_pkt_len(burst.mbuf[i]);

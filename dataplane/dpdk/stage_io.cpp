@@ -105,7 +105,7 @@ void transmit(Worker& worker, Burst& burst) {
     Outgoing outgoing[WEIR_MAX_INTERFACES];
     for (std::uint32_t i = 0; i < burst.count; i++) {
         auto verdict = static_cast<weir_verdict>(burst.verdict[i]);
-        weir_verdict_class verdict_class = lb::verdict_info(verdict).verdict_class;
+        weir_verdict_class verdict_class = lb::class_of(verdict);
         if (verdict_class == WEIR_CLASS_FORWARD &&
             burst.out_interface[i] >= worker.context.interface_count) {
             verdict = WEIR_DROP_NO_NEXT_HOP;
@@ -118,7 +118,7 @@ void transmit(Worker& worker, Burst& burst) {
         }
         if (verdict_class == WEIR_CLASS_PUNT) {
             verdict = punt(worker, burst.mbuf[i], verdict);
-            verdict_class = lb::verdict_info(verdict).verdict_class;
+            verdict_class = lb::class_of(verdict);
         }
         worker.tally.verdicts[verdict]++;
         if (verdict_class == WEIR_CLASS_DROP)

@@ -48,6 +48,15 @@ void match_tunnel_error(const lb::ForwardingState& state, Burst& burst, std::uin
         burst.match[i] = weir_match_packet(&state.match(), &packet);
 }
 
+// For the same address, protocol and port: then the same VIP's.
+bool same_endpoint(const weir_packet& a, const weir_packet& b) {
+    if (a.family != b.family || a.protocol != b.protocol ||
+        a.destination_port != b.destination_port || !(a.flags & b.flags & WEIR_PACKET_PORTS))
+        return false;
+    return a.family == 4 ? (a.flow.word[0] ^ b.flow.word[0]) >> 32 == 0
+                         : a.flow.word[2] == b.flow.word[2] && a.flow.word[3] == b.flow.word[3];
+}
+
 void hash_flows(const Worker& worker, Burst& burst) {
     lb::FlowHashBatch<WEIR_FLOW_WORDS_V4> v4;
     lb::FlowHashBatch<WEIR_FLOW_WORDS_V6> v6;
@@ -84,10 +93,17 @@ bool may_be_recorded(const Worker& worker, const weir_match& match, std::uint64_
 void match(Worker& worker, Burst& burst) {
     if (!worker.state) // then every packet is decided
         return;
+    std::uint32_t vips = burst.count; // the last packet that was found to be for a VIP
     for (std::uint32_t i = 0; i < burst.count; i++) {
         if (burst.verdict[i] != WEIR_UNDECIDED)
             continue;
-        burst.match[i] = weir_match_packet(&worker.state->match(), &burst.packet[i]);
+        if (vips != burst.count && same_endpoint(burst.packet[i], burst.packet[vips])) {
+            burst.match[i] = burst.match[vips];
+        } else {
+            burst.match[i] = weir_match_packet(&worker.state->match(), &burst.packet[i]);
+            if (burst.match[i].kind == WEIR_MATCH_VIP)
+                vips = i;
+        }
         if (burst.packet[i].quoted_offset != 0) [[unlikely]]
             match_tunnel_error(*worker.state, burst, i);
         burst.verdict[i] = static_cast<std::uint8_t>(weir_admit(&burst.packet[i], &burst.match[i]));

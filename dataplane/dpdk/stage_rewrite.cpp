@@ -18,26 +18,26 @@ namespace {
 // The way a packet takes, beside what the burst keeps of it.
 struct Way {
     weir_verdict verdict = WEIR_UNDECIDED; // what it leaves with, or why it does not
-    bool tunnel = false;
-    weir_outer outer{};
+    const weir_outer* tunnel = nullptr;    // what goes around it
 };
 
 bool too_big_for(const weir_packet& packet, std::uint32_t mtu) {
     return packet.l3_length > mtu && (packet.flags & WEIR_PACKET_DONT_FRAGMENT);
 }
 
-// To a backend: by its next hop.
+// To a backend: by its next hop. `outer` gets the tunnel's header, where there is one.
 Way way_to_backend(const Worker& worker, Burst& burst, std::uint32_t i, const weir_vip_row& vip,
-                   const weir_backend_row& backend) {
+                   const weir_backend_row& backend, weir_outer& outer) {
     Way way{WEIR_DROP_NO_NEXT_HOP};
     if (backend.next_hop == WEIR_NO_ROW)
         return way;
     const weir_next_hop_row& hop = worker.state->next_hops()[backend.next_hop];
-    way.tunnel = weir_forward_encapsulates(vip.forward);
-    if (!hop.resolved || (way.tunnel && !weir_outer_for(&worker.state->node(), &vip, &backend,
-                                                        burst.hash[i], &way.outer)))
+    const bool tunnel = weir_forward_encapsulates(vip.forward);
+    if (!hop.resolved ||
+        (tunnel && !weir_outer_for(&worker.state->node(), &vip, &backend, burst.hash[i], &outer)))
         return way;
-    burst.mtu[i] = way.tunnel ? weir_inner_mtu(hop.mtu, &way.outer) : hop.mtu;
+    way.tunnel = tunnel ? &outer : nullptr;
+    burst.mtu[i] = tunnel ? weir_inner_mtu(hop.mtu, &outer) : hop.mtu;
     burst.link[i] = {hop.destination_mac, hop.source_mac, hop.vlan_tci};
     burst.out_interface[i] = hop.interface;
     way.verdict = too_big_for(burst.packet[i], burst.mtu[i]) ? WEIR_DROP_TOO_BIG : WEIR_FORWARDED;
@@ -79,16 +79,16 @@ weir_verdict give_headers(rte_mbuf* mbuf, weir_packet& packet, const weir_link& 
     if (!way.tunnel)
         return give_link(mbuf, packet, link);
     int change = weir_head_change(&packet, link.vlan_tci);
-    auto room = static_cast<std::uint16_t>(static_cast<int>(weir_outer_bytes(&way.outer)) + change);
+    auto room = static_cast<std::uint16_t>(static_cast<int>(weir_outer_bytes(way.tunnel)) + change);
     if (!rte_pktmbuf_prepend(mbuf, room))
         return WEIR_DROP_NO_BUFFER;
     weir_packet_moved(&packet, change, link.vlan_tci);
     auto* data = rte_pktmbuf_mtod(mbuf, std::uint8_t*);
     const std::uint8_t* end = data + rte_pktmbuf_data_len(mbuf);
-    weir_verdict verdict = weir_write_outer(data, end, &packet, &way.outer);
+    weir_verdict verdict = weir_write_outer(data, end, &packet, way.tunnel);
     if (verdict != WEIR_UNDECIDED)
         return verdict;
-    weir_packet_encapsulated(&packet, &way.outer);
+    weir_packet_encapsulated(&packet, way.tunnel);
     return weir_write_ethernet(data, end, &packet, &link);
 }
 
@@ -190,7 +190,7 @@ weir_verdict relay_tunnel_error(const Worker& worker, Burst& burst, std::uint32_
     weir_packet& packet = burst.packet[i];
     rte_mbuf* mbuf = burst.mbuf[i];
     const Way way = way_to_client(worker, burst, i);
-    if (lb::verdict_info(way.verdict).verdict_class == WEIR_CLASS_DROP)
+    if (lb::class_of(way.verdict) == WEIR_CLASS_DROP)
         return way.verdict;
     auto* data = rte_pktmbuf_mtod(mbuf, std::uint8_t*);
     const std::uint32_t mtu = weir_relayed_mtu(data, data + rte_pktmbuf_data_len(mbuf), &packet);
@@ -215,16 +215,17 @@ weir_verdict rewrite_one(Worker& worker, Burst& burst, std::uint32_t i) {
     if (packet.flags & WEIR_PACKET_TUNNEL_ERROR)
         return relay_tunnel_error(worker, burst, i);
     Way way;
+    weir_outer outer;
     if (burst.match[i].kind == WEIR_MATCH_VIP) {
         const weir_backend_row& backend = worker.state->backends()[burst.backend[i]];
-        way = way_to_backend(worker, burst, i, vip, backend);
+        way = way_to_backend(worker, burst, i, vip, backend, outer);
         burst.translation[i].destination = backend.address;
         burst.translation[i].destination_port =
             weir_backend_port(&backend, packet.destination_port);
     } else {
         way = way_to_client(worker, burst, i);
     }
-    if (lb::verdict_info(way.verdict).verdict_class == WEIR_CLASS_DROP)
+    if (lb::class_of(way.verdict) == WEIR_CLASS_DROP)
         return way.verdict;
     if (!weir_forward_is_dsr(vip.forward)) {
         weir_verdict verdict = translate(mbuf, burst, i, vip);

@@ -148,7 +148,9 @@ Worker::Worker(WorkerContext& given, std::uint64_t now_ns)
       scheduler(given.id, given.workers, given.secret),
       persistence(std::make_unique<lb::PersistenceTable>()),
       exceptions(std::make_unique<lb::ExceptionFilter>()),
-      recent_hops(std::make_unique<std::uint16_t[]>(WEIR_MAX_VIPS)), expired_at_ns_(now_ns) {
+      recent_hops(std::make_unique<std::uint16_t[]>(WEIR_MAX_VIPS)),
+      vip_counters_(&given.counters->vip(given.block, 0)),
+      backend_counters_(&given.counters->backend(given.block, 0)), expired_at_ns_(now_ns) {
     std::fill_n(recent_hops.get(), WEIR_MAX_VIPS, lb::kNoLastHop);
     if (table.entries() != 0)
         exceptions->assume_all();

@@ -58,12 +58,8 @@ public:
 
     lb::CaptureProducer capture;
 
-    lb::VipCounters& vip_counters(std::uint32_t row) {
-        return context.counters->vip(context.block, row);
-    }
-    lb::BackendCounters& backend_counters(std::uint32_t row) {
-        return context.counters->backend(context.block, row);
-    }
+    lb::VipCounters& vip_counters(std::uint32_t row) { return vip_counters_[row]; }
+    lb::BackendCounters& backend_counters(std::uint32_t row) { return backend_counters_[row]; }
 
     // Counts of the burst under way; added to the shared block at its end, in one section.
     struct Tally {
@@ -100,6 +96,8 @@ private:
     bool is_superfluous(const lb::HotRow& row, const weir_vip_row& vip, std::uint64_t hash) const;
     bool starts_exceptions(const lb::ForwardingState& newest) const;
 
+    lb::VipCounters* vip_counters_; // this worker's rows
+    lb::BackendCounters* backend_counters_;
     std::array<weir_snat_row, WEIR_MAX_SNAT_ADDRESSES> snat_rows_{}; // those the ports follow
     std::uint32_t snat_row_count_ = 0;
     std::uint64_t expire_due_ = 0; // entry-nanoseconds not yet swept

@@ -53,36 +53,60 @@ enum class Visibility : std::uint8_t {
     kClientOnly = WEIR_CLIENT_ONLY
 };
 
-PacketEvent tcp_event(Direction direction, std::uint8_t tcp_flags);
-PacketEvent udp_event(Direction direction);
+inline PacketEvent tcp_event(Direction direction, std::uint8_t tcp_flags) {
+    return static_cast<PacketEvent>(
+        weir_tcp_event(static_cast<std::uint32_t>(direction), tcp_flags));
+}
+inline PacketEvent udp_event(Direction direction) {
+    return static_cast<PacketEvent>(weir_udp_event(static_cast<std::uint32_t>(direction)));
+}
 
 // State of a connection that begins with this packet; kFree: such a packet is not recorded.
-ConnectionState initial_state(PacketEvent event);
+inline ConnectionState initial_state(PacketEvent event) {
+    return static_cast<ConnectionState>(weir_initial_state(static_cast<std::uint32_t>(event)));
+}
 
-ConnectionState next_state(Visibility visibility, ConnectionState state, PacketEvent event);
+inline ConnectionState next_state(Visibility visibility, ConnectionState state, PacketEvent event) {
+    return static_cast<ConnectionState>(weir_next_state(static_cast<std::uint32_t>(visibility),
+                                                        static_cast<std::uint8_t>(state),
+                                                        static_cast<std::uint32_t>(event)));
+}
 
 // The peers have shown each other to be real: an entry in this state leaves probation.
-bool confirmed(ConnectionState state);
+inline bool confirmed(ConnectionState state) {
+    return weir_state_confirmed(static_cast<std::uint8_t>(state));
+}
 
 // A SYN (alone) on an old tuple in this state opens a new connection at once: the old entry is to
 // be erased and the packet treated as unknown. A retransmitted SYN meets its own half-open entry
 // here; giving it the same backend again, while that is up, is the caller's choice.
-bool restarts(ConnectionState state, std::uint8_t tcp_flags);
+inline bool restarts(ConnectionState state, std::uint8_t tcp_flags) {
+    return weir_state_restarts(static_cast<std::uint8_t>(state), tcp_flags);
+}
 
 // Whether the packet that led from `before` to `after` restarts the entry's idle time. A client's
 // packets alone keep neither a half-open connection alive nor a UDP one whose backend is down.
-bool refreshes(ConnectionState before, ConnectionState after, Direction direction,
-               bool backend_down);
+inline bool refreshes(ConnectionState before, ConnectionState after, Direction direction,
+                      bool backend_down) {
+    return weir_state_refreshes(static_cast<std::uint8_t>(before), static_cast<std::uint8_t>(after),
+                                static_cast<std::uint32_t>(direction), backend_down);
+}
 
 // The SNAT port of an entry in this state may be given to a new connection to the same backend,
 // whose side of the old one is gone. The entry is to be erased first.
-bool snat_port_reusable(ConnectionState state);
+inline bool snat_port_reusable(ConnectionState state) {
+    return weir_snat_port_reusable(static_cast<std::uint8_t>(state), false);
+}
 
 // Under pressure the ports of all ended connections may be: the backend may still be in TIME_WAIT,
 // and takes the new SYN if its sequence number or time stamp is the newer (RFC 6191).
-bool snat_port_reusable_under_pressure(ConnectionState state);
+inline bool snat_port_reusable_under_pressure(ConnectionState state) {
+    return weir_snat_port_reusable(static_cast<std::uint8_t>(state), true);
+}
 
-std::uint16_t timeout_s(ConnectionState state, const weir_timeouts& timeouts);
+inline std::uint16_t timeout_s(ConnectionState state, const weir_timeouts& timeouts) {
+    return weir_state_timeout_s(static_cast<std::uint8_t>(state), &timeouts);
+}
 
 std::string_view state_name(ConnectionState state);
 std::string_view event_name(PacketEvent event);

@@ -83,16 +83,6 @@ WorkerCounters& CountersView::worker(std::uint32_t block) const {
     return reinterpret_cast<WorkerCounters*>(base_ + header_->workers_offset)[block];
 }
 
-VipCounters& CountersView::vip(std::uint32_t block, std::uint32_t row) const {
-    auto* rows = reinterpret_cast<VipCounters*>(base_ + header_->vips_offset);
-    return rows[std::size_t{block} * WEIR_MAX_VIPS + row];
-}
-
-BackendCounters& CountersView::backend(std::uint32_t block, std::uint32_t row) const {
-    auto* rows = reinterpret_cast<BackendCounters*>(base_ + header_->backends_offset);
-    return rows[std::size_t{block} * WEIR_MAX_BACKENDS + row];
-}
-
 std::optional<WorkerCounters> CountersView::read(std::uint32_t block) const {
     WorkerCounters& shared = worker(block);
     std::atomic_ref<std::uint64_t> sequence(shared.sequence);

@@ -15,6 +15,7 @@
 #include "dataplane/forwarding/limits.h"
 #include "dataplane/forwarding/verdict.h"
 
+#include <array>
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
@@ -108,8 +109,14 @@ public:
 
     std::uint32_t blocks() const { return header_->blocks; }
     WorkerCounters& worker(std::uint32_t block) const;
-    VipCounters& vip(std::uint32_t block, std::uint32_t row) const;
-    BackendCounters& backend(std::uint32_t block, std::uint32_t row) const;
+    VipCounters& vip(std::uint32_t block, std::uint32_t row) const {
+        auto* rows = reinterpret_cast<VipCounters*>(base_ + header_->vips_offset);
+        return rows[std::size_t{block} * WEIR_MAX_VIPS + row];
+    }
+    BackendCounters& backend(std::uint32_t block, std::uint32_t row) const {
+        auto* rows = reinterpret_cast<BackendCounters*>(base_ + header_->backends_offset);
+        return rows[std::size_t{block} * WEIR_MAX_BACKENDS + row];
+    }
 
     // A consistent copy of a block. Bounded: gives up (nullopt) when the writer stands still inside
     // a section, which only a crashed or stopped engine does.
@@ -180,5 +187,18 @@ struct VerdictInfo {
     weir_verdict_class verdict_class;
 };
 const VerdictInfo& verdict_info(std::uint32_t verdict);
+
+// The class of every verdict, in a few cache lines for the packet path.
+inline constexpr auto kVerdictClasses = [] {
+    std::array<std::uint8_t, 256> classes{};
+#define WEIR_VERDICT_CLASS(enumerator, name, class_, sentence)                                     \
+    classes[WEIR_##enumerator] = WEIR_CLASS_##class_;
+    WEIR_VERDICTS(WEIR_VERDICT_CLASS)
+#undef WEIR_VERDICT_CLASS
+    return classes;
+}();
+inline weir_verdict_class class_of(std::uint8_t verdict) {
+    return static_cast<weir_verdict_class>(kVerdictClasses[verdict]);
+}
 
 } // namespace weir::lb
