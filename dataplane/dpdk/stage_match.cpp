@@ -4,7 +4,7 @@
 #include "dataplane/dpdk/stages.hpp"
 #include "dataplane/forwarding/admit.h"
 #include "dataplane/forwarding/owner.h"
-#include "dataplane/forwarding/parse.h"
+#include "dataplane/forwarding/parse_plain.h"
 #include "dataplane/forwarding/tunnel_error.h"
 #include "dataplane/lb/flow_hash_batch.hpp"
 
@@ -29,8 +29,10 @@ void parse(Worker& worker, Burst& burst) {
         }
         // The parser reads one contiguous frame; a device that split it lost the tail to us.
         const auto* data = rte_pktmbuf_mtod(mbuf, const std::uint8_t*);
+        const auto* end = data + rte_pktmbuf_data_len(mbuf);
+        const bool plain = weir_parse_plain(data, end, &burst.packet[i]);
         burst.verdict[i] = static_cast<std::uint8_t>(
-            weir_parse(data, data + rte_pktmbuf_data_len(mbuf), &burst.packet[i]));
+            plain ? WEIR_UNDECIDED : weir_parse(data, end, &burst.packet[i]));
         flags |= burst.packet[i].flags;
     }
     burst.has_fragments = flags & WEIR_PACKET_FRAGMENT;

@@ -4,7 +4,7 @@
 #include <cstdlib>
 
 #include "dataplane/forwarding/admit.h"
-#include "dataplane/forwarding/parse.h"
+#include "dataplane/forwarding/parse_plain.h"
 #include "dataplane/forwarding/rewrite.h"
 #include "dataplane/forwarding/select.h"
 #include "dataplane/forwarding/test_corpus.hpp"
@@ -77,6 +77,9 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* bytes, size_t size) {
     weir_packet packet{};
     const weir_verdict verdict = weir_parse(copy.data(), copy.end(), &packet);
     require(verdict < WEIR_VERDICT_COUNT && packet.defect < WEIR_VERDICT_COUNT);
+    weir_packet plain{};
+    if (weir_parse_plain(copy.data(), copy.end(), &plain))
+        require(verdict == WEIR_UNDECIDED && same_packet(plain, packet));
     if (verdict != WEIR_UNDECIDED || packet.family == 0)
         return 0;
     check_bounds(packet, frame.size());

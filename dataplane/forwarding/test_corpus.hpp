@@ -2,10 +2,13 @@
 // The packets that every test of the decision goes through, and a seeded way to damage them.
 #pragma once
 
+#include <algorithm>
 #include <random>
 #include <string>
+#include <tuple>
 #include <vector>
 
+#include "dataplane/forwarding/packet.h"
 #include "dataplane/forwarding/test_packet.hpp"
 
 namespace weir::forwarding_test {
@@ -163,6 +166,18 @@ inline void damage(Bytes& frame, std::mt19937_64& random) {
         frame.resize(frame.size() + below(64));
     if (below(4) != 0)
         repair_v4_checksum(frame);
+}
+
+// Whether two parsers found the same, in every member.
+inline bool same_packet(const weir_packet& a, const weir_packet& b) {
+    const auto members = [](const weir_packet& p) {
+        return std::tie(p.flow.words, p.source_port, p.destination_port, p.l3_offset, p.l4_offset,
+                        p.l3_length, p.fragment_offset, p.fragment_id, p.quoted_offset,
+                        p.quoted_l4_offset, p.ethertype, p.vlan_tci, p.family, p.protocol, p.ttl,
+                        p.tcp_flags, p.icmp_type, p.flags, p.defect);
+    };
+    return members(a) == members(b) &&
+           std::equal(a.flow.word, a.flow.word + a.flow.words, b.flow.word);
 }
 
 } // namespace weir::forwarding_test
