@@ -23,7 +23,7 @@ template <std::uint32_t Words> void expect_like_one_by_one() {
             batch.add(2 * i, flows[i]); // with gaps, as decided packets leave them
         }
         batch.compute(key, hash);
-        for (std::uint32_t i = 0; i < count; i++) {
+        for (std::size_t i = 0; i < count; i++) {
             EXPECT_EQ(hash[2 * i], weir_flow_hash(&key, &flows[i])) << i << " of " << count;
             EXPECT_EQ(hash[2 * i + 1], 0u) << "nobody's";
         }
