@@ -48,6 +48,7 @@ void start_eal() {
     if (found.allowed.size() > 1)
         *(lcores + 1) += ",1@" + std::to_string(found.allowed[1]);
     std::vector<char*> pointers;
+    pointers.reserve(arguments.size());
     for (std::string& argument : arguments)
         pointers.push_back(argument.data());
     if (rte_eal_init(static_cast<int>(pointers.size()), pointers.data()) < 0)
