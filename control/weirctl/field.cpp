@@ -87,6 +87,10 @@ std::vector<std::string> sentences_of(const json& object, std::string_view key) 
     return sentences;
 }
 
+std::string connections_now(const json& entry) {
+    return (is_true(entry, "connections_estimated") ? "~" : "") + shown(entry, "connections");
+}
+
 std::string up_of_total(const json& object, std::string_view up, std::string_view total) {
     return shown(object, up) + " of " + shown(object, total);
 }

@@ -30,6 +30,8 @@ bool is_true(const json& object, std::string_view key);
 std::string text_of(const json& object, std::string_view key); // empty when there is none
 std::vector<std::string> sentences_of(const json& object, std::string_view key);
 
+// How many connections a VIP or backend has; "~" before an estimate.
+std::string connections_now(const json& entry);
 // "2 of 3"
 std::string up_of_total(const json& object, std::string_view up, std::string_view total);
 

@@ -47,14 +47,11 @@ std::string last_probe_of(const json& backend) {
     return result;
 }
 
-// With the limit where there is one; "~" before an estimate.
+// With the limit where there is one.
 std::string connections_of(const json& backend) {
-    const json& estimated = member(backend, "connections_estimated");
-    if (estimated.is_boolean() && estimated.get<bool>())
-        return "~" + shown(backend, "connections");
     if (count_of(backend, "max_connections") == 0)
-        return shown(backend, "connections");
-    return shown(backend, "connections") + " of " + shown(backend, "max_connections");
+        return connections_now(backend);
+    return connections_now(backend) + " of " + shown(backend, "max_connections");
 }
 
 Table traffic_table() {

@@ -30,7 +30,7 @@ std::string vips_text(const json& answer) {
     for (const json& vip : elements(answer, "vips"))
         table.add({shown(vip, "name"), shown(vip, "address"), port_of(vip), shown(vip, "protocol"),
                    shown(vip, "forward"), shown(vip, "pool"), shown(vip, "owned"),
-                   up_of_total(vip, "backends_up", "backends_total"), shown(vip, "connections")});
+                   up_of_total(vip, "backends_up", "backends_total"), connections_now(vip)});
     return table.text();
 }
 
@@ -47,7 +47,7 @@ std::string vip_text(const json& vip) {
     sheet.add("all down", shown(vip, "on_all_down"));
     sheet.add("at limit", shown(vip, "on_limit"));
     sheet.add("connections",
-              shown(vip, "connections") + " now, " + shown(vip, "connections_opened") + " opened");
+              connections_now(vip) + " now, " + shown(vip, "connections_opened") + " opened");
     sheet.add("received", shown(vip, "packets") + " packets, " + bytes_of(vip, "bytes"));
     sheet.add("replied", shown(vip, "reply_packets") + " packets, " + bytes_of(vip, "reply_bytes"));
     sheet.add("dropped", shown(vip, "drops") + " packets");
