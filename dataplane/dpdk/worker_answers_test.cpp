@@ -7,8 +7,6 @@ namespace weir::dpdk {
 namespace {
 
 using forwarding_test::build_ip;
-using forwarding_test::framed;
-using forwarding_test::put32;
 
 constexpr std::uint16_t kGrace_s = 30;
 
