@@ -153,7 +153,7 @@ std::optional<std::vector<SegmentRow>> ForwardingState::segments_of(std::span<co
         return std::nullopt;
     const auto& header = *reinterpret_cast<const StateHeader*>(root.data());
     std::span<const SegmentRow> rows;
-    if (!take(root, header.segments, 2 * WEIR_MAX_POOLS, "segments", rows, problem))
+    if (!take(root, header.segments, std::size_t{2} * WEIR_MAX_POOLS, "segments", rows, problem))
         return std::nullopt;
     for (std::size_t i = 0; i < rows.size(); i++) {
         if (rows[i].bytes > WEIR_MAGLEV_MAX_SIZE * sizeof(std::uint16_t)) {
@@ -177,12 +177,14 @@ std::optional<ForwardingState> ForwardingState::open(std::span<const std::byte> 
         take(root, h.ranges, WEIR_MAX_RANGES, "ranges", state.ranges_, problem) &&
         take(root, h.vips, WEIR_MAX_VIPS, "vips", state.vips_, problem) &&
         take(root, h.pools, WEIR_MAX_POOLS, "pools", state.pools_, problem) &&
-        take(root, h.members, 2 * WEIR_MAX_BACKENDS, "members", state.members_, problem) &&
+        take(root, h.members, std::size_t{2} * WEIR_MAX_BACKENDS, "members", state.members_,
+             problem) &&
         take(root, h.backends, WEIR_MAX_BACKENDS, "backends", state.backends_, problem) &&
         take(root, h.next_hops, WEIR_MAX_NEXT_HOPS, "next_hops", state.next_hops_, problem) &&
         take(root, h.snat, WEIR_MAX_SNAT_ADDRESSES, "snat", state.snat_, problem) &&
         take(root, h.interfaces, WEIR_MAX_INTERFACES, "interfaces", state.interfaces_, problem) &&
-        take(root, h.segments, 2 * WEIR_MAX_POOLS, "segments", state.segment_rows_, problem);
+        take(root, h.segments, std::size_t{2} * WEIR_MAX_POOLS, "segments", state.segment_rows_,
+             problem);
     if (!taken)
         return std::nullopt;
     state.match_ = {
