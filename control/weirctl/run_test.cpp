@@ -17,7 +17,6 @@ namespace weir::weirctl {
 namespace {
 
 using nlohmann::json;
-using testing::EndsWith;
 using testing::HasSubstr;
 using testing::StartsWith;
 
