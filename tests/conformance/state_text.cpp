@@ -259,6 +259,7 @@ private:
 
     static std::vector<std::uint32_t> ids_of(const std::vector<Member>& members) {
         std::vector<std::uint32_t> ids;
+        ids.reserve(members.size());
         for (const Member& member : members)
             ids.push_back(member.id);
         return ids;
@@ -267,6 +268,7 @@ private:
     std::shared_ptr<const control::SlotTable> maglev(const std::vector<Member>& members,
                                                      std::uint32_t size) {
         std::vector<lb::MaglevBackend> walkers;
+        walkers.reserve(members.size());
         for (const Member& member : members)
             walkers.push_back(member.walker);
         return slot_tables_.table(walkers, size);
@@ -274,6 +276,7 @@ private:
 
     std::shared_ptr<const control::SlotTable> round(const std::vector<Member>& members) {
         std::vector<std::uint32_t> weights;
+        weights.reserve(members.size());
         for (const Member& member : members)
             weights.push_back(member.walker.weight);
         return slot_tables_.round(weights);
