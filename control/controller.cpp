@@ -6,6 +6,7 @@
 #include <algorithm>
 
 #include "control/compile/identity.hpp"
+#include "control/compile/windows.hpp"
 #include "control/state_files.hpp"
 
 namespace weir::control {

@@ -9,13 +9,11 @@
 #include "control/compile/identity.hpp"
 #include "control/compile/match_rows.hpp"
 #include "control/compile/row_ids.hpp"
+#include "control/compile/windows.hpp"
 #include "dataplane/forwarding/packet.h"
 
 namespace weir::control {
 namespace {
-
-// Of windows whose pool has no VIP any more that records exceptions: the default idle timeout.
-constexpr std::uint32_t kLengthOfLeft_s = 3600;
 
 bool hashes(config::Scheduler scheduler) {
     return scheduler == config::Scheduler::kMaglev || scheduler == config::Scheduler::kSourceHash;
@@ -175,7 +173,6 @@ private:
                 row.persistence_prefix_v4 = settings.persistence->prefix_v4;
                 row.persistence_prefix_v6 = settings.persistence->prefix_v6;
             }
-            const std::uint32_t window_s = window_length(pool);
             const bool limits =
                 std::any_of(settings.backends.begin(), settings.backends.end(),
                             [](const auto& backend) { return backend.max_connections != 0; });
@@ -183,7 +180,7 @@ private:
             if (ignores_weights(settings.scheduler))
                 row.flags |= WEIR_POOL_IGNORES_WEIGHTS;
             fill_members(pool, decision, row);
-            fill_windows(row, window_s);
+            fill_windows(pool, row);
             out_.tables.pools.push_back(row);
             for (std::size_t i = 0; i < settings.backends.size(); i++) {
                 weir_backend_row& backend = backends_.rows[backends_.ids[pool][i]];
@@ -196,43 +193,18 @@ private:
         }
     }
 
-    // How long a flow of which nobody keeps a record may be idle, in seconds; 0 when the pool has
-    // no such flows.
-    std::uint32_t window_length(std::uint32_t pool) const {
-        std::chrono::seconds longest{0};
-        for (const config::VipConfig& vip : in_.config.vips)
-            if (vip.pool == pool && vip.tracking == config::Tracking::kExceptions)
-                longest = std::max(longest, vip.protocol == config::Protocol::kTcp
-                                                ? vip.timeouts.established
-                                                : vip.timeouts.udp);
-        return static_cast<std::uint32_t>(longest.count());
-    }
-
-    // Windows that are open stay so when the last VIP of their kind is gone: its flows are not.
-    void fill_windows(weir_pool_row& row, std::uint32_t length_s) {
-        const auto found = in_.history.windows.find(row.identity);
-        PoolWindows windows = found != in_.history.windows.end() ? found->second : PoolWindows{};
-        if (length_s == 0 && !(windows.slots && windows.slots->open()))
-            return;
-        const std::uint32_t length = length_s != 0 ? length_s : kLengthOfLeft_s;
-        if (row.slot_count != 0)
-            follow_table(row, length, windows);
-        if (windows.slots && windows.slots->open() && row.slot_count != 0)
-            write_windows(row, length, *windows.slots);
-        out_.windows.emplace(row.identity, std::move(windows));
-    }
-
-    void follow_table(const weir_pool_row& row, std::uint32_t length_s, PoolWindows& windows) {
-        const SlotTable& table = *out_.segments[row.segment];
+    void fill_windows(std::uint32_t pool, weir_pool_row& row) {
         const auto members =
             std::span<const std::uint32_t>(out_.tables.members).last(row.member_count);
-        if (windows.slots && !windows.slots->open() && windows.table_id == table.id &&
-            std::ranges::equal(windows.slots->members(), members))
+        const SlotTable* table = row.slot_count != 0 ? out_.segments[row.segment].get() : nullptr;
+        const std::uint32_t length_s = window_length(in_.config, pool);
+        auto windows =
+            next_windows(in_.history.windows, row.identity, table, members, in_.now_s, length_s);
+        if (!windows)
             return;
-        auto next = windows.slots ? std::make_shared<lb::SlotWindows>(*windows.slots)
-                                  : std::make_shared<lb::SlotWindows>();
-        next->follow(table.slots, members, in_.now_s, length_s);
-        windows = {table.id, std::move(next)};
+        if (table && windows->slots->open())
+            write_windows(row, length_s, *windows->slots);
+        out_.windows.emplace(row.identity, std::move(*windows));
     }
 
     void write_windows(weir_pool_row& row, std::uint32_t length_s, const lb::SlotWindows& windows) {
@@ -242,7 +214,7 @@ private:
         row.oldest_segment = segment_of(std::move(table));
         row.elder_count = static_cast<std::uint32_t>(windows.elders().size());
         std::ranges::copy(windows.elders(), std::back_inserter(out_.tables.members));
-        const auto close = windows.next_close_s(length_s);
+        const auto close = windows.next_close_s(window_or_default(length_s));
         if (close && (!out_.next_close_s || *close < *out_.next_close_s))
             out_.next_close_s = close;
     }
@@ -432,22 +404,6 @@ History history_of(const lb::ForwardingState& state) {
             .backends = {state.backends().begin(), state.backends().end()},
             .snat = {state.snat().begin(), state.snat().end()},
             .windows = {}};
-}
-
-Windows windows_of(const lb::ForwardingState& state) {
-    Windows windows;
-    for (const weir_vip_row& vip : state.vips()) {
-        if (!(vip.flags & WEIR_VIP_EXCEPTIONS) || vip.pool >= state.pools().size())
-            continue;
-        const weir_pool_row& pool = state.pools()[vip.pool];
-        if (pool.slot_count == 0 || windows.contains(pool.identity))
-            continue;
-        auto slots = std::make_shared<lb::SlotWindows>(
-            lb::SlotWindows::adopt(state.slots(pool), state.members_of(pool),
-                                   state.oldest_slots(pool), state.elders_of(pool)));
-        windows[pool.identity] = {state.segment_rows()[pool.segment].id, std::move(slots)};
-    }
-    return windows;
 }
 
 Expected<CompiledState> compile(const CompileInput& input, SlotTables& slot_tables) {

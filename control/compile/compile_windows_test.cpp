@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // Windows of slots that changed: which pools have them, for how long, and across restarts.
 #include "control/compile/sample.hpp"
+#include "control/compile/windows.hpp"
 
 namespace weir::control {
 namespace {

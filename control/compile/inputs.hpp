@@ -75,9 +75,6 @@ struct History {
     Windows windows; // not by history_of()
 };
 History history_of(const lb::ForwardingState& state);
-// For who has only the generation. Windows that are open there begin their time again with the next
-// compilation.
-Windows windows_of(const lb::ForwardingState& state);
 
 // Row ids that no connection names any more, as the caller has made sure.
 struct Forget {
