@@ -50,15 +50,6 @@ void match_tunnel_error(const lb::ForwardingState& state, Burst& burst, std::uin
         burst.match[i] = weir_match_packet(&state.match(), &packet);
 }
 
-// For the same address, protocol and port: then the same VIP's.
-bool same_endpoint(const weir_packet& a, const weir_packet& b) {
-    if (a.family != b.family || a.protocol != b.protocol ||
-        a.destination_port != b.destination_port || !(a.flags & b.flags & WEIR_PACKET_PORTS))
-        return false;
-    return a.family == 4 ? (a.flow.word[0] ^ b.flow.word[0]) >> 32 == 0
-                         : a.flow.word[2] == b.flow.word[2] && a.flow.word[3] == b.flow.word[3];
-}
-
 void hash_flows(const Worker& worker, Burst& burst) {
     lb::FlowHashBatch<WEIR_FLOW_WORDS_V4> v4;
     lb::FlowHashBatch<WEIR_FLOW_WORDS_V6> v6;
@@ -99,7 +90,7 @@ void match(Worker& worker, Burst& burst) {
     for (std::uint32_t i = 0; i < burst.count; i++) {
         if (burst.verdict[i] != WEIR_UNDECIDED)
             continue;
-        if (vips != burst.count && same_endpoint(burst.packet[i], burst.packet[vips])) {
+        if (vips != burst.count && weir_same_endpoint(&burst.packet[i], &burst.packet[vips])) {
             burst.match[i] = burst.match[vips];
         } else {
             burst.match[i] = weir_match_packet(&worker.state->match(), &burst.packet[i]);

@@ -123,6 +123,17 @@ WEIR_INLINE struct weir_match weir_match_packet(const struct weir_match_view* ta
     return match;
 }
 
+/* For the same address, protocol and port: what is a VIP's for one is the same VIP's for the other.
+ */
+WEIR_INLINE bool weir_same_endpoint(const struct weir_packet* a, const struct weir_packet* b) {
+    if (a->family != b->family || a->protocol != b->protocol ||
+        a->destination_port != b->destination_port || !(a->flags & b->flags & WEIR_PACKET_PORTS))
+        return false;
+    struct weir_address of_a = weir_packet_destination(a);
+    struct weir_address of_b = weir_packet_destination(b);
+    return weir_address_equal(&of_a, &of_b);
+}
+
 /* Does the packet belong to the balancer (to an AF_XDP socket, past the guard)? A fragment to a
  * VIP's address counts: the balancer has to say what becomes of it. */
 WEIR_INLINE bool weir_match_is_ours(const struct weir_match* match,
