@@ -69,16 +69,6 @@ Expected<lb::VerdictSet> verdict_sets(const std::string& list) {
     return all;
 }
 
-Expected<std::uint32_t> vip_row(const Snapshot& snapshot, const std::string& name) {
-    std::vector<std::string_view> known;
-    for (std::size_t i = 0; i < snapshot.config.vips.size(); i++) {
-        known.emplace_back(snapshot.config.vips[i].name);
-        if (known.back() == name && i < snapshot.compiled->vip_ids.size())
-            return std::uint32_t{snapshot.compiled->vip_ids[i]};
-    }
-    return Error{"there is no VIP \"" + name + "\"; " + config::suggestion(name, known)};
-}
-
 Expected<std::uint64_t> number(const std::string& key, const std::string& text, std::uint64_t least,
                                std::uint64_t most) {
     std::uint64_t value = 0;

@@ -13,6 +13,7 @@
 
 #include "config/suggest.hpp"
 #include "control/api/connection_json.hpp"
+#include "control/api/views.hpp"
 #include "control/compile/identity.hpp"
 #include "dataplane/lb/connection_lifetime.hpp"
 
@@ -35,16 +36,6 @@ Expected<void> only_known_keys(const std::string& query) {
         begin = end + 1;
     }
     return {};
-}
-
-Expected<std::uint32_t> vip_row(const Snapshot& snapshot, const std::string& name) {
-    std::vector<std::string_view> known;
-    for (std::size_t i = 0; i < snapshot.config.vips.size(); i++) {
-        known.emplace_back(snapshot.config.vips[i].name);
-        if (known.back() == name && i < snapshot.compiled->vip_ids.size())
-            return std::uint32_t{snapshot.compiled->vip_ids[i]};
-    }
-    return Error{"there is no VIP \"" + name + "\"; " + config::suggestion(name, known)};
 }
 
 Expected<std::uint32_t> backend_row(const Snapshot& snapshot, const std::string& full) {

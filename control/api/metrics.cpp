@@ -108,7 +108,9 @@ void add_vips(const Snapshot& snapshot, Exposition& out) {
                     counters.reply_bytes);
         out.counter("weir_vip_connections_opened", "Connections begun.", labels,
                     counters.connections_opened);
-        out.gauge("weir_vip_connections", "Connections now.", labels, counters.connections_active);
+        out.gauge("weir_vip_connections",
+                  "Connections now; an estimate where only exceptions are recorded.", labels,
+                  counters.connections_active);
         out.counter("weir_vip_drops", "Packets of the VIP that were dropped.", labels,
                     counters.drops);
     }
@@ -124,7 +126,8 @@ void add_backends(const Snapshot& snapshot, Exposition& out) {
                                             {"backend", settings.backends[i].name}};
             out.gauge("weir_backend_up", "1: takes new connections.", labels,
                       backend_state(snapshot, pool, i) == "up" ? 1 : 0);
-            out.gauge("weir_backend_connections", "Connections now.", labels,
+            out.gauge("weir_backend_connections",
+                      "Connections now; an estimate where only exceptions are recorded.", labels,
                       counters.connections_active);
             out.counter("weir_backend_connections_opened", "Connections begun.", labels,
                         counters.connections_opened);

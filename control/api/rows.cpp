@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // From rows and counters to what the views say of them.
 #include <algorithm>
+#include <string_view>
+#include <vector>
 
+#include "config/suggest.hpp"
 #include "control/api/views.hpp"
 #include "control/compile/identity.hpp"
 
@@ -26,6 +29,16 @@ TotalCounters total_counters(const Snapshot& snapshot) {
         total.blocks.push_back(block);
     }
     return total;
+}
+
+Expected<std::uint32_t> vip_row(const Snapshot& snapshot, const std::string& name) {
+    std::vector<std::string_view> known;
+    for (std::size_t i = 0; i < snapshot.config.vips.size(); i++) {
+        known.emplace_back(snapshot.config.vips[i].name);
+        if (known.back() == name && i < snapshot.compiled->vip_ids.size())
+            return std::uint32_t{snapshot.compiled->vip_ids[i]};
+    }
+    return Error{"there is no VIP \"" + name + "\"; " + config::suggestion(name, known)};
 }
 
 lb::VipCounters vip_counters(const Snapshot& snapshot, std::uint32_t row) {

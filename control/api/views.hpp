@@ -41,6 +41,10 @@ TotalCounters total_counters(const Snapshot& snapshot);
 
 nlohmann::json books_json(const lb::Books& books, bool balanced);
 
+// The row of the VIP of this name, or which names there are.
+// REQUIRES: snapshot.compiled.
+Expected<std::uint32_t> vip_row(const Snapshot& snapshot, const std::string& name);
+
 // Sums over all blocks of the counters of a row.
 lb::VipCounters vip_counters(const Snapshot& snapshot, std::uint32_t row);
 lb::BackendCounters backend_counters(const Snapshot& snapshot, std::uint32_t row);
