@@ -135,6 +135,7 @@ class Lab:
         self.neighbour.ip(f"route add {FAR4.format(0)}/24 via {ROUTER4}")
         self.neighbour.ip(f"-6 route add {FAR6.format(0)}/64 via {ROUTER6}")
         self.client.sysctl("net.ipv4.ip_local_port_range", "1024 65000")
+        self.client.sysctl("net.ipv4.ip_local_reserved_ports", "20000-29999")  # ports that tests name
         self.client.sysctl("net.ipv4.tcp_tw_reuse", 1)
 
     def _plug(self, ns: Namespace, device: str, mac: str, v4: str | None, v6: str | None, queues: int = 1) -> None:
