@@ -229,6 +229,34 @@ struct VipConfig {
 };
 
 enum class OwnershipMode : std::uint8_t { kStatic, kVrrp, kBgp };
+enum class VrrpFamily : std::uint8_t { kIpv4, kIpv6 };
+enum class VrrpChecksum : std::uint8_t { kPseudoHeader, kPlain };
+
+// Addresses that one node of several has, all of them or none: one VRRP virtual router.
+struct VrrpGroupConfig {
+    std::string name;
+    std::size_t interface = 0; // index into Config::interfaces: where adverts go
+    std::uint8_t vrid = 0;
+    std::uint8_t priority = 100;
+    std::uint8_t version = 3;
+    VrrpFamily family = VrrpFamily::kIpv4; // of the adverts
+    Duration advert_interval{30};
+    bool preempt = true;
+    Duration preempt_delay{0};
+    std::vector<net::IpAddress> peers; // empty: multicast
+    VrrpChecksum checksum = VrrpChecksum::kPseudoHeader;
+    std::string secret_file;                // empty: adverts are not signed
+    std::vector<net::IpAddress> addresses;  // those of its VIPs and listed ones; each once
+    bool snat = false;                      // the addresses of [snat] and [tunnel] move with it too
+    std::vector<net::IpAddress> advertised; // of `family`, some or all of `addresses`
+    std::vector<std::size_t> vips;          // indices into Config::vips, resolved
+    // What is taken off the priority; 0: the fact is not tracked.
+    std::uint8_t lower_interface_down = 0;
+    std::uint8_t lower_worker_stalled = 0;
+    std::uint8_t lower_below_quorum = 0;
+    std::uint8_t quorum_percent = 0; // of the backends of a pool of the group's VIPs
+    friend bool operator==(const VrrpGroupConfig&, const VrrpGroupConfig&) = default;
+};
 
 struct Config {
     NodeConfig node;
@@ -239,7 +267,8 @@ struct Config {
     std::vector<PoolConfig> pools;
     std::vector<VipConfig> vips;
     OwnershipMode ownership = OwnershipMode::kStatic;
-    std::optional<net::Endpoint> api_listen; // with its port
+    std::vector<VrrpGroupConfig> vrrp_groups; // only with OwnershipMode::kVrrp
+    std::optional<net::Endpoint> api_listen;  // with its port
     friend bool operator==(const Config&, const Config&) = default;
 };
 
@@ -260,6 +289,8 @@ std::string_view to_string(OnBackendDown policy);
 std::string_view to_string(OnAllDown policy);
 std::string_view to_string(OnLimit policy);
 std::string_view to_string(OwnershipMode mode);
+std::string_view to_string(VrrpFamily family);
+std::string_view to_string(VrrpChecksum form);
 std::string to_string(const PortRange& ports); // "80", "8000-8099", "0" for all
 
 } // namespace weir::config

@@ -61,6 +61,22 @@ struct VipSource {
     [[nodiscard]] bool tuple_read() const { return address_read && ports_read && protocol_read; }
 };
 
+struct VrrpGroupSource {
+    Span title;
+    Span vrid;
+    Span advertise;
+    std::optional<std::string> interface; // as written
+    Span interface_span;
+    std::optional<bool> snat; // as written
+    std::optional<VrrpFamily> family;
+    bool lists_vips = false;
+    bool refused = false; // some key was: do not judge what is missing
+    std::vector<std::pair<std::string, Span>> vips;
+    std::vector<Span> peers; // parallel to VrrpGroupConfig::peers
+    std::vector<std::pair<net::IpAddress, Span>> addresses;
+    std::vector<std::pair<net::IpAddress, Span>> advertised;
+};
+
 struct Draft {
     explicit Draft(Diagnostics& collector) : diagnostics(collector) {}
 
@@ -70,8 +86,10 @@ struct Draft {
     std::vector<VipSource> vips;
     std::vector<Span> snat_addresses;
     Span snat_ports;
-    std::vector<Span> tunnel_sources; // parallel to TunnelConfig::sources
-    bool tunnel_refused = false;      // some source was refused: do not judge what is missing
+    Span ownership_mode;
+    std::vector<VrrpGroupSource> vrrp_groups; // parallel to Config::vrrp_groups
+    std::vector<Span> tunnel_sources;         // parallel to TunnelConfig::sources
+    bool tunnel_refused = false; // some source was refused: do not judge what is missing
     Diagnostics& diagnostics;
 };
 
@@ -83,6 +101,7 @@ void read_snat(const Node& root, Draft& draft);            // interface_section.
 void read_tunnel(const Node& root, Draft& draft);          // tunnel_section.cpp
 void read_pools(const Node& root, Draft& draft);           // pool_section.cpp
 void read_vips(const Node& root, Draft& draft);            // vip_section.cpp
+void read_ownership(const Node& root, Draft& draft);       // ownership_section.cpp
 
 // Checks across tables; each adds what it finds.
 void check_interfaces(Draft& draft); // interface_checks.cpp
@@ -90,6 +109,7 @@ void check_snat(Draft& draft);       // interface_checks.cpp
 void check_tunnel(Draft& draft);     // tunnel_section.cpp
 void check_pools(Draft& draft);      // pool_checks.cpp: backends, resolves probe ports
 void check_sharing(Draft& draft);    // sharing_checks.cpp: one backend in pools of several VIPs
+void check_ownership(Draft& draft);  // ownership_checks.cpp: resolves groups, runs after the others
 void check_vips(Draft& draft);       // vip_checks.cpp: resolves pools, runs before check_pools
 
 } // namespace weir::config

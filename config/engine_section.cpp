@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// Reads [node], [engine], [ownership] and [api].
+// Reads [node], [engine] and [api].
 #include <algorithm>
 
 #include "config/draft.hpp"
@@ -86,10 +86,6 @@ void read_node_engine_api(const Node& root, Draft& draft) {
     }
     if (const Node* engine = top.table("engine")) {
         read_engine(*engine, draft);
-    }
-    if (const Node* ownership = top.table("ownership")) {
-        const Section section(*ownership, "[ownership]", "ownership", draft.diagnostics);
-        section.word("mode", draft.config.ownership);
     }
     if (const Node* api = top.table("api")) {
         read_api(*api, draft);

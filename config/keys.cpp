@@ -20,6 +20,8 @@ constexpr std::string_view kBackend = "pool.NAME.backends";
 constexpr std::string_view kHealth = "pool.NAME.health";
 constexpr std::string_view kVip = "vip.NAME";
 constexpr std::string_view kTimeouts = "vip.NAME.timeouts";
+constexpr std::string_view kGroup = "ownership.group.NAME";
+constexpr std::string_view kTrack = "ownership.group.NAME.track";
 
 constexpr Key kKeys[] = {
     {kTop, "node", kTable},
@@ -111,6 +113,27 @@ constexpr Key kKeys[] = {
     {kTimeouts, "udp", kLive},
 
     {"ownership", "mode", kLive},
+    {"ownership", "group", kTable},
+    {kGroup, "vrid", kLive},
+    {kGroup, "interface", kLive},
+    {kGroup, "priority", kLive},
+    {kGroup, "version", kLive},
+    {kGroup, "family", kLive},
+    {kGroup, "advert_interval", kLive},
+    {kGroup, "preempt", kLive},
+    {kGroup, "preempt_delay", kLive},
+    {kGroup, "peers", kLive},
+    {kGroup, "checksum", kLive},
+    {kGroup, "secret_file", kLive},
+    {kGroup, "vips", kLive},
+    {kGroup, "snat", kLive},
+    {kGroup, "addresses", kLive},
+    {kGroup, "advertise", kLive},
+    {kGroup, "track", kTable},
+    {kTrack, "interface_down", kLive},
+    {kTrack, "worker_stalled", kLive},
+    {kTrack, "below_quorum", kLive},
+    {kTrack, "quorum", kLive},
 
     {"api", "listen", kRestart},
 };

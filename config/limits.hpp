@@ -20,6 +20,10 @@ inline constexpr std::size_t kMaxTunnelSources = WEIR_MAX_TUNNEL_SOURCES; // per
 inline constexpr std::size_t kMaxPortRangeVips = WEIR_MAX_RANGES; // VIPs whose port is a range
 inline constexpr std::size_t kMaxRangesPerAddress = WEIR_MAX_RANGES_PER_ADDRESS;
 inline constexpr std::size_t kMaxWorkers = WEIR_MAX_WORKERS;
+inline constexpr std::size_t kMaxVrrpGroups = 64;
+inline constexpr std::size_t kMaxVrrpPeers = 16;
+inline constexpr std::size_t kMaxAdvertisedV4 = 255; // what the count in an advert can say
+inline constexpr std::size_t kMaxAdvertisedV6 = 70;  // what fits into a packet of 1280 bytes
 inline constexpr std::size_t kMaxNameLength = 63;
 
 static_assert(kMaxBackends <= WEIR_MAX_BACKENDS);

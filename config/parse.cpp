@@ -40,12 +40,14 @@ ParseResult parse(std::string_view text, std::string file) {
     read_tunnel(root, draft);
     read_pools(root, draft);
     read_vips(root, draft);
+    read_ownership(root, draft);
     check_interfaces(draft);
     check_vips(draft);
     check_pools(draft);
     check_sharing(draft);
     check_snat(draft);
     check_tunnel(draft);
+    check_ownership(draft);
     if (!diagnostics.empty()) {
         return {std::nullopt, diagnostics.take()};
     }

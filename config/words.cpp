@@ -76,8 +76,16 @@ constexpr std::array kOnLimits = {
 };
 constexpr std::array kOwnershipModes = {
     Word<OwnershipMode>{OwnershipMode::kStatic, "static", kNow},
-    Word<OwnershipMode>{OwnershipMode::kVrrp, "vrrp", kNotYet},
+    Word<OwnershipMode>{OwnershipMode::kVrrp, "vrrp", kNow},
     Word<OwnershipMode>{OwnershipMode::kBgp, "bgp", kNotYet},
+};
+constexpr std::array kVrrpFamilies = {
+    Word<VrrpFamily>{VrrpFamily::kIpv4, "ipv4", kNow},
+    Word<VrrpFamily>{VrrpFamily::kIpv6, "ipv6", kNow},
+};
+constexpr std::array kVrrpChecksums = {
+    Word<VrrpChecksum>{VrrpChecksum::kPseudoHeader, "pseudo-header", kNow},
+    Word<VrrpChecksum>{VrrpChecksum::kPlain, "plain", kNow},
 };
 
 } // namespace
@@ -118,6 +126,12 @@ template <> std::span<const Word<OnLimit>> words() {
 template <> std::span<const Word<OwnershipMode>> words() {
     return kOwnershipModes;
 }
+template <> std::span<const Word<VrrpFamily>> words() {
+    return kVrrpFamilies;
+}
+template <> std::span<const Word<VrrpChecksum>> words() {
+    return kVrrpChecksums;
+}
 
 std::string_view to_string(EngineMode mode) {
     return word_of(mode).text;
@@ -154,6 +168,12 @@ std::string_view to_string(OnLimit policy) {
 }
 std::string_view to_string(OwnershipMode mode) {
     return word_of(mode).text;
+}
+std::string_view to_string(VrrpFamily family) {
+    return word_of(family).text;
+}
+std::string_view to_string(VrrpChecksum form) {
+    return word_of(form).text;
 }
 
 std::string to_string(const PortRange& ports) {

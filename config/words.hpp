@@ -35,6 +35,8 @@ template <> std::span<const Word<OnBackendDown>> words();
 template <> std::span<const Word<OnAllDown>> words();
 template <> std::span<const Word<OnLimit>> words();
 template <> std::span<const Word<OwnershipMode>> words();
+template <> std::span<const Word<VrrpFamily>> words();
+template <> std::span<const Word<VrrpChecksum>> words();
 
 template <class Enum> const Word<Enum>& word_of(Enum value) {
     for (const Word<Enum>& word : words<Enum>()) {

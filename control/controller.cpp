@@ -23,7 +23,12 @@ Controller::Controller(boost::asio::io_context& io, ControllerSettings settings,
                        PacketSteering& steering)
     : io_(io), settings_(std::move(settings)), config_(settings_.config), steering_(steering),
       kernel_side_(io), neighbourhood_(io, [this] { schedule(); }),
-      prober_(io, [this](const BackendHealth&) { schedule(); }),
+      prober_(io,
+              [this](const BackendHealth& backend) {
+                  events_.add("health", backend.pool + "/" + backend.backend.to_string(),
+                              std::string(to_string(backend.status)) + ": " + backend.reason);
+                  schedule();
+              }),
       link_(
           io, settings_.runtime_directory + "/" + channel::kSocketName,
           {.ready =
@@ -34,6 +39,9 @@ Controller::Controller(boost::asio::io_context& io, ControllerSettings settings,
                [this] {
                    usable_ = false;
                    steered_ = false;
+                   forwarding_ = false;
+                   events_.add("engine", "weir-dataplane", "is gone");
+                   ownership_.set_facts(config_, ownership_facts());
                    note("engine", {"weir-dataplane is not connected"});
                    finish_waiters(true);
                },
@@ -45,7 +53,7 @@ Controller::Controller(boost::asio::io_context& io, ControllerSettings settings,
                    note("tap", accepted ? std::vector<std::string>{}
                                         : std::vector{"the engine cannot use the TAP: " + reason});
                }}),
-      collect_timer_(io), tend_timer_(io), start_timer_(io) {
+      collect_timer_(io), tend_timer_(io), start_timer_(io), watch_timer_(io) {
     if (!settings_.spawn_command.empty())
         process_.emplace(io, settings_.spawn_command, [] {});
 }
@@ -81,11 +89,14 @@ Expected<void> Controller::start() {
             process_->start();
         });
     }
+    note("ownership", ownership_.configure(config_));
     tend();
+    watch();
     return {};
 }
 
 void Controller::stop() {
+    ownership_.stop();
     link_.stop();
     prober_.stop();
     neighbourhood_.stop();
@@ -94,6 +105,7 @@ void Controller::stop() {
     collect_timer_.cancel();
     tend_timer_.cancel();
     start_timer_.cancel();
+    watch_timer_.cancel();
 }
 
 void Controller::note(const std::string& topic, std::vector<std::string> problems) {
@@ -272,6 +284,17 @@ void Controller::publish_now() {
 
 void Controller::settle() {
     note("interfaces", kernel_side_.sync(config_, true));
+    if (ownership_due_) {
+        ownership_due_ = false;
+        note("ownership", ownership_.configure(config_));
+        ownership_.set_facts(config_, ownership_facts());
+    }
+    if (!forwarding_) {
+        forwarding_ = true;
+        events_.add("engine", "weir-dataplane",
+                    "forwards generation " + std::to_string(history_.generation));
+        ownership_.set_facts(config_, ownership_facts());
+    }
     if (!ready_) {
         ready_ = true;
         spdlog::info("forwarding: generation {}", history_.generation);
@@ -391,12 +414,15 @@ Snapshot Controller::snapshot() {
                     .engine_why = config_.engine.mode == config::EngineMode::kAuto
                                       ? "mode = \"auto\", and DPDK can drive the devices"
                                       : "mode = \"dpdk\" in the configuration",
+                    .election = ownership_.status(),
                     .problems = {},
                     .now = clock_now()};
     for (const config::PoolConfig& pool : config_.pools)
         result.counts[pool.name] = prober_.counts(pool.name);
     for (const auto& [topic, sentences] : problems_)
         result.problems.insert(result.problems.end(), sentences.begin(), sentences.end());
+    for (std::string& problem : ownership_.problems())
+        result.problems.push_back(std::move(problem));
     if (process_ && link_.engine() == nullptr && !process_->last_end().empty())
         result.problems.push_back(process_->last_end());
     return result;

@@ -21,9 +21,11 @@
 #include "control/compile/compile.hpp"
 #include "control/engine_link/engine_link.hpp"
 #include "control/engine_link/engine_process.hpp"
+#include "control/event_log.hpp"
 #include "control/health/prober.hpp"
 #include "control/kernel/neighbourhood.hpp"
 #include "control/kernel_side.hpp"
+#include "control/ownership.hpp"
 #include "control/packet_steering.hpp"
 #include "control/reload.hpp"
 
@@ -47,7 +49,8 @@ public:
     Controller(boost::asio::io_context& io, ControllerSettings settings, PacketSteering& steering);
 
     Expected<void> start();
-    void stop(); // forwarding goes on
+    // Forwarding goes on. What moves between nodes is released first.
+    void stop();
 
     // Called once a change is live, or why it cannot be now. `generation`: the live one.
     using Done = std::function<void(std::uint64_t generation)>;
@@ -63,6 +66,7 @@ public:
     [[nodiscard]] bool has_backend(const std::string& pool, const std::string& backend) const;
 
     [[nodiscard]] Snapshot snapshot();
+    [[nodiscard]] const EventLog& events() const { return events_; }
 
     // False: there is no engine.
     bool order_capture(const channel::Capture& order);
@@ -70,6 +74,8 @@ public:
 private:
     static constexpr std::chrono::milliseconds kCollect{2}; // changes that come together
     static constexpr std::chrono::seconds kTend{2};
+    static constexpr std::chrono::milliseconds kWatch{100};
+    static constexpr std::chrono::seconds kStalled{1}; // a worker that does not come round
     static constexpr std::chrono::seconds kHoldAdopted{5};
     static constexpr std::chrono::seconds kForgetAfter{60};
     static constexpr std::chrono::seconds kWaitLimit{5};
@@ -94,6 +100,9 @@ private:
     Adjacency collect_adjacency();
     void tend(); // every kTend: repairs and forgets
     void find_forgettable();
+    void watch(); // every kWatch: what ownership has to know, and what it has done
+    [[nodiscard]] OwnershipFacts ownership_facts();
+    [[nodiscard]] bool worker_stalled() const;
     void adopt_config(config::Config config, const std::string& text);
     void note(const std::string& topic, std::vector<std::string> problems);
 
@@ -108,6 +117,8 @@ private:
     std::vector<InterfaceFacts> facts_;
 
     KernelSide kernel_side_;
+    Ownership ownership_;
+    EventLog events_;
     Neighbourhood neighbourhood_;
     Prober prober_;
     EngineLink link_;
@@ -116,13 +127,16 @@ private:
     boost::asio::steady_timer collect_timer_;
     boost::asio::steady_timer tend_timer_;
     boost::asio::steady_timer start_timer_;
+    boost::asio::steady_timer watch_timer_;
     bool collecting_ = false;
     bool again_ = false; // something changed while a publication was under way
     bool probing_ = false;
     bool engine_started_ = false; // by this process
     bool ready_ = false;
-    bool usable_ = false;  // the engine has the configuration's interfaces
-    bool steered_ = false; // the live generation's match table is in force
+    bool ownership_due_ = false; // the configuration in force has not reached it yet
+    bool forwarding_ = false;    // this engine has taken a generation of ours
+    bool usable_ = false;        // the engine has the configuration's interfaces
+    bool steered_ = false;       // the live generation's match table is in force
 
     std::optional<CompiledState> compiled_; // of the live generation
     std::optional<CompiledState> pending_;  // of the one in flight

@@ -47,6 +47,9 @@ ReloadDecision Controller::apply(const std::string& text, const std::string& fil
 
 void Controller::adopt_config(config::Config config, const std::string& text) {
     config_ = std::move(config);
+    ownership_due_ = true; // when what it will own is forwarded
+    events_.add("reload", settings_.runtime_directory + "/" + kAcceptedFile,
+                "a configuration was taken up");
     const std::string path = settings_.runtime_directory + "/" + kAcceptedFile;
     if (auto written = write_whole(path, text, 0644); !written)
         note("files", {written.error().sentence});

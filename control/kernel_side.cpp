@@ -13,6 +13,7 @@
 #include "control/kernel/link.hpp"
 #include "control/kernel/sysctl.hpp"
 #include "control/kernel/tap.hpp"
+#include "control/ownership.hpp"
 
 namespace weir::control {
 namespace {
@@ -110,6 +111,14 @@ std::vector<std::string> KernelSide::sync(const config::Config& config, bool vip
             if (address.protocol == kVipAddressProtocol)
                 wanted.push_back({address.interface, address.prefix, AddressKind::kVip});
     }
+    // What moves between nodes is the owner's business.
+    const bool moving = config.ownership == config::OwnershipMode::kVrrp;
+    std::set<net::IpPrefix> elsewhere;
+    for (const ManagedAddress& address : moving_addresses(config))
+        elsewhere.insert(address.prefix);
+    std::erase_if(wanted, [&](const ManagedAddress& address) {
+        return address.kind != AddressKind::kNode && elsewhere.contains(address.prefix);
+    });
     // What belongs on an interface that is not there yet is no error now.
     std::set<std::string> present_links;
     for (const SteeredInterface& interface : interfaces(config))
@@ -117,7 +126,8 @@ std::vector<std::string> KernelSide::sync(const config::Config& config, bool vip
     std::erase_if(wanted, [&](const ManagedAddress& address) {
         return !present_links.contains(address.interface);
     });
-    auto result = sync_addresses(*socket_, wanted);
+    auto result =
+        sync_addresses(*socket_, wanted, moving ? AddressScope::kPermanent : AddressScope::kAll);
     if (!result) {
         problems.push_back(result.error().sentence);
         return problems;

@@ -22,7 +22,8 @@ public:
     explicit KernelSide(boost::asio::io_context& io) : announcer_(io) {}
     Expected<void> open();
 
-    // Sentences about what could not be done; the rest was. With `vips_follow` the VIPs are exactly
+    // Sentences about what could not be done; the rest was. Addresses that move between nodes
+    // (ownership by VRRP) are not looked after here. With `vips_follow` the VIPs are exactly
     // those of the configuration; without, those that are there stay and none is added: before the
     // engine forwards nobody shall be told that they are here.
     std::vector<std::string> sync(const config::Config& config, bool vips_follow);

@@ -139,7 +139,7 @@ void watch_signals(boost::asio::io_context& io, boost::asio::signal_set& signals
             watch_signals(io, signals, controller);
             return;
         }
-        spdlog::info("ending; the dataplane goes on with the last state, addresses stay");
+        spdlog::info("ending; the dataplane goes on with the last state");
         ::sd_notify(0, "STOPPING=1");
         controller.stop();
         io.stop();

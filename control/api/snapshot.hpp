@@ -12,6 +12,7 @@
 #include "control/engine_link/engine_link.hpp"
 #include "control/health/prober.hpp"
 #include "control/kernel/next_hop.hpp"
+#include "control/vrrp/runner.hpp"
 
 namespace weir::control {
 
@@ -29,6 +30,7 @@ struct Snapshot {
     bool ready = false;
     std::string engine_mode;
     std::string engine_why;
+    vrrp::Status election; // empty with static ownership
     std::vector<std::string> problems;
     Instant now{};
 };

@@ -22,6 +22,22 @@ double uptime_s(const channel::Hello& hello) {
     return std::max(0.0, now_s - 1e-9 * static_cast<double>(hello.started_ns));
 }
 
+bool is_owned(const Snapshot& snapshot, std::size_t vip) {
+    if (snapshot.config.ownership != config::OwnershipMode::kVrrp)
+        return snapshot.ready;
+    return std::any_of(snapshot.config.vrrp_groups.begin(), snapshot.config.vrrp_groups.end(),
+                       [&](const config::VrrpGroupConfig& group) {
+                           const auto& vips = group.vips;
+                           return std::find(vips.begin(), vips.end(), vip) != vips.end() &&
+                                  std::any_of(snapshot.election.groups.begin(),
+                                              snapshot.election.groups.end(),
+                                              [&](const vrrp::GroupStatus& status) {
+                                                  return status.name == group.name &&
+                                                         status.state == vrrp::State::kOwner;
+                                              });
+                       });
+}
+
 json vip_json(const Snapshot& snapshot, std::size_t index) {
     const config::VipConfig& vip = snapshot.config.vips[index];
     const UpCount up = count_up(snapshot, vip.pool);
@@ -36,7 +52,7 @@ json vip_json(const Snapshot& snapshot, std::size_t index) {
             {"pool", snapshot.config.pools[vip.pool].name},
             {"tracking", config::to_string(vip.tracking)},
             {"connections_estimated", vip.tracking == config::Tracking::kExceptions},
-            {"owned", snapshot.ready},
+            {"owned", is_owned(snapshot, index)},
             {"backends_up", up.up},
             {"backends_total", up.total},
             {"connections", counters.connections_active},
@@ -262,6 +278,7 @@ json status_view(const Snapshot& snapshot) {
             {"version", WEIR_VERSION},
             {"engine", engine_json(snapshot)},
             {"ownership", config::to_string(snapshot.config.ownership)},
+            {"vrrp", vrrp_view(snapshot)},
             {"interfaces", interfaces_json(snapshot)},
             {"vips", std::move(vips)},
             {"backends", {{"up", backends.up}, {"total", backends.total}}},

@@ -10,6 +10,7 @@
 
 #include "config/expected.hpp"
 #include "control/api/snapshot.hpp"
+#include "control/event_log.hpp"
 #include "control/reload.hpp"
 #include "dataplane/lb/counters.hpp"
 
@@ -23,6 +24,11 @@ std::optional<nlohmann::json> pool_view(const Snapshot& snapshot, const std::str
 nlohmann::json counters_view(const Snapshot& snapshot);
 nlohmann::json drops_view(const Snapshot& snapshot);
 nlohmann::json apply_view(const ReloadDecision& decision, std::uint64_t generation);
+
+// null with static ownership.
+nlohmann::json vrrp_view(const Snapshot& snapshot);
+// The events after the one with number `after`, oldest first.
+nlohmann::json events_view(const EventLog& log, std::uint64_t after);
 
 // `packet`: "tcp A:P B:P". An error: it cannot be read, or nothing runs.
 Expected<nlohmann::json> explain_view(const Snapshot& snapshot, const std::string& packet);

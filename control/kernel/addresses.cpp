@@ -16,12 +16,27 @@ namespace {
 
 constexpr uint32_t kForever = 0xffff'ffff; // INFINITY_LIFE_TIME
 
+// Present already, and to be renewed; or to be added.
+enum class Put : uint16_t { kNew = NLM_F_CREATE | NLM_F_EXCL, kAgain = NLM_F_REPLACE };
+
 uint8_t protocol_of(AddressKind kind) {
-    return kind == AddressKind::kNode ? kNodeAddressProtocol : kVipAddressProtocol;
+    switch (kind) {
+    case AddressKind::kNode:
+        return kNodeAddressProtocol;
+    case AddressKind::kLeased:
+        return kLeasedAddressProtocol;
+    case AddressKind::kVip:
+        break;
+    }
+    return kVipAddressProtocol;
 }
 
-bool is_ours(const PresentAddress& address) {
-    return address.protocol == kNodeAddressProtocol || address.protocol == kVipAddressProtocol;
+bool is_within(AddressScope scope, const PresentAddress& address) {
+    const bool leased = address.protocol == kLeasedAddressProtocol;
+    const bool permanent =
+        address.protocol == kNodeAddressProtocol || address.protocol == kVipAddressProtocol;
+    return (leased && scope != AddressScope::kPermanent) ||
+           (permanent && scope != AddressScope::kLeased);
 }
 
 void put_address(NetlinkMessage& message, uint16_t type, const net::IpAddress& address) {
@@ -37,11 +52,11 @@ ifaddrmsg& address_body(NetlinkMessage& message, const net::IpPrefix& prefix, in
     return body;
 }
 
-NetlinkSocket::Failure add_address(NetlinkSocket& socket, const ManagedAddress& address,
-                                   int ifindex) {
+NetlinkSocket::Failure write_address(NetlinkSocket& socket, const ManagedAddress& address,
+                                     int ifindex, Put put) {
     const bool v4 = address.prefix.address.is_v4();
-    const bool vip = address.kind == AddressKind::kVip;
-    NetlinkMessage message(RTM_NEWADDR, NLM_F_CREATE | NLM_F_EXCL);
+    const bool vip = address.kind != AddressKind::kNode;
+    NetlinkMessage message(RTM_NEWADDR, static_cast<uint16_t>(put));
     address_body(message, address.prefix, ifindex).ifa_scope =
         v4 && vip ? RT_SCOPE_HOST : RT_SCOPE_UNIVERSE;
     put_address(message, IFA_LOCAL, address.prefix.address);
@@ -51,10 +66,11 @@ NetlinkSocket::Failure add_address(NetlinkSocket& socket, const ManagedAddress& 
     }
     message.put_u32(IFA_FLAGS, IFA_F_NODAD | (vip ? IFA_F_NOPREFIXROUTE : 0U));
     message.put_u8(IFA_PROTO, protocol_of(address.kind));
-    if (!v4 && vip) {
+    const bool leased = address.kind == AddressKind::kLeased;
+    if (leased || (!v4 && vip)) {
         ifa_cacheinfo lifetime{};
-        lifetime.ifa_prefered = 0;
-        lifetime.ifa_valid = kForever;
+        lifetime.ifa_valid = leased ? static_cast<uint32_t>(kLeaseLifetime.count()) : kForever;
+        lifetime.ifa_prefered = v4 ? lifetime.ifa_valid : 0;
         message.put(IFA_CACHEINFO, &lifetime, sizeof(lifetime));
     }
     return socket.request(message);
@@ -104,6 +120,28 @@ void collect(const nlmsghdr* message, const std::map<int, Link>& links,
     found.push_back(address);
 }
 
+void renew(NetlinkSocket& socket, const std::vector<PresentAddress>& present,
+           const KernelTables& tables, const std::vector<ManagedAddress>& wanted,
+           AddressResult& result) {
+    std::set<std::pair<std::string, net::IpPrefix>> there;
+    for (const PresentAddress& address : present) {
+        if (address.protocol == kLeasedAddressProtocol) {
+            there.emplace(address.interface, address.prefix);
+        }
+    }
+    for (const ManagedAddress& address : wanted) {
+        const Link* link = tables.link_named(address.interface);
+        if (link == nullptr || !there.contains({address.interface, address.prefix})) {
+            continue;
+        }
+        const auto failure = write_address(socket, address, link->index, Put::kAgain);
+        if (failure.error != 0) {
+            result.errors.push_back({"renewing " + address.prefix.to_string() + " on " +
+                                     address.interface + ": " + failure.reason});
+        }
+    }
+}
+
 Error refused(const char* what, const std::string& interface, const net::IpPrefix& prefix,
               const NetlinkSocket::Failure& failure) {
     return {std::string(what) + " " + prefix.to_string() + " on " + interface + ": " +
@@ -113,7 +151,7 @@ Error refused(const char* what, const std::string& interface, const net::IpPrefi
 } // namespace
 
 AddressPlan plan_addresses(const std::vector<PresentAddress>& present,
-                           const std::vector<ManagedAddress>& wanted) {
+                           const std::vector<ManagedAddress>& wanted, AddressScope scope) {
     using Place = std::pair<std::string, net::IpPrefix>;
     std::map<Place, AddressKind> want;
     for (const ManagedAddress& address : wanted) {
@@ -124,14 +162,14 @@ AddressPlan plan_addresses(const std::vector<PresentAddress>& present,
     for (const PresentAddress& address : present) {
         const Place place{address.interface, address.prefix};
         const auto found = want.find(place);
-        if (is_ours(address) &&
+        if (is_within(scope, address) &&
             (found == want.end() || protocol_of(found->second) != address.protocol)) {
             plan.remove.push_back(address);
         } else {
             there.insert(place);
         }
     }
-    for (const AddressKind kind : {AddressKind::kNode, AddressKind::kVip}) {
+    for (const AddressKind kind : {AddressKind::kNode, AddressKind::kVip, AddressKind::kLeased}) {
         for (const auto& [place, wanted_kind] : want) {
             if (wanted_kind == kind && !there.contains(place)) {
                 plan.add.push_back({place.first, place.second, kind});
@@ -159,7 +197,8 @@ Expected<std::vector<PresentAddress>> read_addresses(NetlinkSocket& socket) {
 }
 
 Expected<AddressResult> sync_addresses(NetlinkSocket& socket,
-                                       const std::vector<ManagedAddress>& wanted) {
+                                       const std::vector<ManagedAddress>& wanted,
+                                       AddressScope scope) {
     KernelTables tables;
     if (Expected<void> links = read_links(socket, tables); !links) {
         return links.error();
@@ -169,7 +208,7 @@ Expected<AddressResult> sync_addresses(NetlinkSocket& socket,
         return present.error();
     }
     AddressResult result;
-    for (const PresentAddress& address : plan_addresses(*present, wanted).remove) {
+    for (const PresentAddress& address : plan_addresses(*present, wanted, scope).remove) {
         const Link* link = tables.link_named(address.interface);
         const auto failure = link == nullptr ? NetlinkSocket::Failure{}
                                              : remove_address(socket, address, link->index);
@@ -186,20 +225,22 @@ Expected<AddressResult> sync_addresses(NetlinkSocket& socket,
     if (!present) {
         return present.error();
     }
-    for (const ManagedAddress& address : plan_addresses(*present, wanted).add) {
+    for (const ManagedAddress& address : plan_addresses(*present, wanted, scope).add) {
         const Link* link = tables.link_named(address.interface);
         if (link == nullptr) {
             result.errors.push_back({"putting " + address.prefix.to_string() + " on " +
                                      address.interface + ": there is no such interface"});
             continue;
         }
-        const auto failure = add_address(socket, address, link->index);
+        const auto failure = write_address(socket, address, link->index, Put::kNew);
         if (failure.error == 0) {
             result.added.push_back(address);
         } else if (failure.error != EEXIST) { // somebody else was quicker: it is there
             result.errors.push_back(refused("putting", address.interface, address.prefix, failure));
         }
     }
+    if (scope == AddressScope::kLeased)
+        renew(socket, *present, tables, wanted, result);
     return result;
 }
 

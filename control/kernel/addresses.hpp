@@ -9,6 +9,7 @@
 // (deprecated, RFC 6724 rule 3). Neither waits for duplicate address detection.
 #pragma once
 
+#include <chrono>
 #include <string>
 #include <vector>
 
@@ -17,10 +18,23 @@
 
 namespace weir::control {
 
-enum class AddressKind : uint8_t { kNode, kVip };
+enum class AddressKind : uint8_t {
+    kNode,
+    kVip,   // here for good
+    kLeased // a VIP, or what goes with one, while this node is its owner
+};
 
 inline constexpr uint8_t kNodeAddressProtocol = 0x57;
 inline constexpr uint8_t kVipAddressProtocol = 0x58;
+inline constexpr uint8_t kLeasedAddressProtocol = 0x59;
+
+// A leased address leaves its interface this long after it was last put there or renewed, whatever
+// has become of the process that did: the kernel sees to it.
+inline constexpr std::chrono::seconds kLeaseLifetime{4};
+
+// Whose addresses a call looks after; those of the other kinds are left alone. With kAll nothing
+// else looks after any.
+enum class AddressScope : uint8_t { kAll, kPermanent, kLeased };
 
 struct ManagedAddress {
     std::string interface;
@@ -47,7 +61,8 @@ struct AddressPlan {
 // Pure. Addresses that are wanted and there, whoever put them there, stay as they are, except ours
 // of the other kind, which are put anew.
 AddressPlan plan_addresses(const std::vector<PresentAddress>& present,
-                           const std::vector<ManagedAddress>& wanted);
+                           const std::vector<ManagedAddress>& wanted,
+                           AddressScope scope = AddressScope::kAll);
 
 struct AddressResult {
     std::vector<ManagedAddress> added; // to be announced
@@ -56,7 +71,9 @@ struct AddressResult {
 };
 
 Expected<std::vector<PresentAddress>> read_addresses(NetlinkSocket& socket);
+// With AddressScope::kLeased the lifetimes of those that are there are renewed.
 Expected<AddressResult> sync_addresses(NetlinkSocket& socket,
-                                       const std::vector<ManagedAddress>& wanted);
+                                       const std::vector<ManagedAddress>& wanted,
+                                       AddressScope scope = AddressScope::kAll);
 
 } // namespace weir::control

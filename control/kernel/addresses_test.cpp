@@ -2,6 +2,8 @@
 #include "control/kernel/addresses.hpp"
 
 #include <algorithm>
+#include <chrono>
+#include <thread>
 
 #include <arpa/inet.h>
 #include <sys/socket.h>
@@ -56,6 +58,18 @@ TEST(PlanAddresses, AnotherKindOrPrefixLengthIsPutAnew) {
                                             {vip("10.0.0.1/32"), node("192.0.2.2/24")});
     EXPECT_EQ(plan.add.size(), 2U);
     EXPECT_EQ(plan.remove.size(), 2U);
+}
+
+TEST(PlanAddresses, EachScopeLeavesTheOthersAddressesAlone) {
+    const std::vector<PresentAddress> there{present("10.0.0.1/32", kVipAddressProtocol),
+                                            present("10.0.0.2/32", kLeasedAddressProtocol)};
+    AddressPlan plan = plan_addresses(there, {}, AddressScope::kPermanent);
+    ASSERT_EQ(plan.remove.size(), 1U);
+    EXPECT_EQ(plan.remove[0].prefix, prefix("10.0.0.1/32"));
+    plan = plan_addresses(there, {}, AddressScope::kLeased);
+    ASSERT_EQ(plan.remove.size(), 1U);
+    EXPECT_EQ(plan.remove[0].prefix, prefix("10.0.0.2/32"));
+    EXPECT_EQ(plan_addresses(there, {}, AddressScope::kAll).remove.size(), 2U);
 }
 
 TEST(PlanAddresses, TwiceWantedIsAddedOnce) {
@@ -135,6 +149,25 @@ TEST_F(AddressesTest, PutsRecognisesAndRemoves) {
     EXPECT_EQ(result.removed[0].prefix, prefix("2001:db8:f::10/128"));
     EXPECT_TRUE(find("10.7.7.7/32").has_value());
     EXPECT_FALSE(find("2001:db8:f::10/128").has_value());
+}
+
+TEST_F(AddressesTest, ALeasedAddressThatNobodyRenewsGoesByItself) {
+    const auto lease = [](const char* text) {
+        return ManagedAddress{"lb0", prefix(text), AddressKind::kLeased};
+    };
+    const std::vector<ManagedAddress> both{lease("203.0.113.10/32"), lease("2001:db8:f::10/128")};
+    const std::vector<ManagedAddress> one{both.front()};
+    ASSERT_EQ(sync_addresses(*socket_, both, AddressScope::kLeased).value().added.size(), 2U);
+    EXPECT_EQ(find("203.0.113.10/32")->protocol, kLeasedAddressProtocol);
+    EXPECT_TRUE(find("2001:db8:f::10/128")->deprecated);
+    // Both are renewed once; then it is as if control had been killed.
+    EXPECT_TRUE(sync_addresses(*socket_, both, AddressScope::kLeased).value().errors.empty());
+    const auto begin = std::chrono::steady_clock::now();
+    while (find("203.0.113.10/32") || find("2001:db8:f::10/128")) {
+        ASSERT_LT(std::chrono::steady_clock::now() - begin, kLeaseLifetime * 3);
+        std::this_thread::sleep_for(std::chrono::milliseconds{20});
+    }
+    EXPECT_GT(std::chrono::steady_clock::now() - begin, kLeaseLifetime / 2);
 }
 
 TEST_F(AddressesTest, ASecondaryThatIsStillWantedOutlivesItsPrimary) {

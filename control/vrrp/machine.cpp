@@ -16,7 +16,7 @@ struct Stepper {
         return down_interval(settings, machine.priority, machine.owner_interval);
     }
 
-    void wait_for_owner() { machine.timer = now + own_down_interval(); }
+    void wait_for_owner(Moment from) { machine.timer = from + own_down_interval(); }
 
     void send(std::uint8_t priority) { actions.send = priority; }
 
@@ -36,14 +36,14 @@ struct Stepper {
         send_and_rearm();
     }
 
-    void become_backup(Why why) {
+    void become_backup(Why why, Moment from) {
         actions.release = machine.state == State::kOwner;
         machine.state = State::kBackup;
         machine.lower_since.reset();
         machine.listening = false;
         machine.released = false;
         actions.why = why;
-        wait_for_owner();
+        wait_for_owner(from);
     }
 
     void operator()(const Startup&) {
@@ -55,7 +55,7 @@ struct Stepper {
         if (machine.priority == kOwnerPriority)
             become_owner(Why::kStarted);
         else
-            become_backup(Why::kStarted);
+            become_backup(Why::kStarted, now);
     }
 
     void operator()(const Shutdown&) {
@@ -85,7 +85,7 @@ struct Stepper {
         // the highest priority below ours, hence hardly any skew.
         if (late + settings.interval >= 3 * settings.interval) {
             machine.owner_interval = settings.interval;
-            become_backup(Why::kLate);
+            become_backup(Why::kLate, now);
             return;
         }
         send(machine.priority);
@@ -110,15 +110,16 @@ struct Stepper {
     }
 
     void heard_as_backup(const Heard& heard) {
+        const Moment at = now - heard.age;
         if (heard.priority == kReleasePriority) {
             machine.released = true;
-            machine.timer = now + skew(settings, machine.priority, machine.owner_interval);
+            machine.timer = at + skew(settings, machine.priority, machine.owner_interval);
             return;
         }
         if (heard.priority < machine.priority && settings.preempt) {
             if (!machine.lower_since)
-                machine.lower_since = now;
-            if (now - *machine.lower_since >= settings.preempt_delay)
+                machine.lower_since = at;
+            if (at - *machine.lower_since >= settings.preempt_delay)
                 return; // the timer goes on: at its end we take over
         } else {
             machine.lower_since.reset();
@@ -126,7 +127,7 @@ struct Stepper {
         machine.listening = false;
         machine.released = false;
         machine.owner_interval = heard.interval;
-        wait_for_owner();
+        wait_for_owner(at);
     }
 
     void heard_as_owner(const Heard& heard) {
@@ -137,7 +138,7 @@ struct Stepper {
         const bool higher = heard.priority > machine.priority;
         if (higher || (heard.priority == machine.priority && heard.source > settings.source)) {
             machine.owner_interval = heard.interval;
-            become_backup(higher ? Why::kHigherPriority : Why::kSameHigherAddress);
+            become_backup(higher ? Why::kHigherPriority : Why::kSameHigherAddress, now - heard.age);
             return;
         }
         if (machine.assert_after && now < *machine.assert_after)
@@ -157,6 +158,10 @@ Micros skew(const Settings& settings, std::uint8_t priority, Micros owner_interv
 
 Micros down_interval(const Settings& settings, std::uint8_t priority, Micros owner_interval) {
     return 3 * owner_interval + skew(settings, priority, owner_interval);
+}
+
+Micros lease(const Settings& settings) {
+    return 3 * settings.interval - settings.interval / 10;
 }
 
 Step step(const Settings& settings, Machine machine, const Event& event, Moment now) {

@@ -2,7 +2,8 @@
 // The VRRP state machine (RFC 9568 section 6) of one group as a pure function:
 // (settings, machine, event, now) -> (machine, actions). Times are microseconds of a monotonic
 // clock. No I/O and no threads: whoever runs it feeds it what was heard before it feeds it time,
-// so that an advert that lies in the socket counts before the timer it would have stopped.
+// so that an advert that lies in the socket counts before the timer it would have stopped, and says
+// how long it lay there: the owner's silence begins when it was received, not when it was read.
 //
 // Beyond the RFC:
 // - preempt_delay: how long a lower-priority owner is left alone once it has been heard.
@@ -59,6 +60,7 @@ struct Heard {      // a valid advert
     std::uint8_t priority = 0;
     Micros interval{};
     net::IpAddress source;
+    Micros age{}; // since it was received
 };
 struct SetPriority { // tracked facts have changed it; never 0
     std::uint8_t priority = 0;
@@ -96,6 +98,10 @@ struct Step {
 // 6.1: Skew_Time and Active_Down_Interval. In version 2 the skew is a part of a second.
 Micros skew(const Settings& settings, std::uint8_t priority, Micros owner_interval);
 Micros down_interval(const Settings& settings, std::uint8_t priority, Micros owner_interval);
+
+// For how long after an advert its sender may tell neighbours that it is the owner: until just
+// before the quickest possible peer takes over.
+Micros lease(const Settings& settings);
 
 Step step(const Settings& settings, Machine machine, const Event& event, Moment now);
 

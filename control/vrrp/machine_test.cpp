@@ -92,6 +92,32 @@ TEST_F(Node, TakesTheIntervalOfTheOwner) {
     EXPECT_EQ(*machine.timer - now, settings.interval); // its own adverts: its own interval
 }
 
+TEST_F(Node, SilenceBeginsWhenAnAdvertWasReceivedNotWhenItWasRead) {
+    give(Startup{});
+    Heard advert = heard(200);
+    advert.age = milliseconds{40};
+    after(milliseconds{50}, advert);
+    EXPECT_EQ(*machine.timer,
+              now - milliseconds{40} + down_interval(settings, 100, advert.interval));
+    advert.priority = kReleasePriority;
+    give(advert);
+    EXPECT_EQ(*machine.timer, now - milliseconds{40} + skew(settings, 100, settings.interval));
+}
+
+TEST_F(Node, AnOldAdvertOfALateReaderDoesNotPromoteIt) {
+    give(Startup{});
+    Heard advert = heard(200);
+    advert.age = milliseconds{500};
+    after(milliseconds{600}, advert);
+    EXPECT_EQ(give(Tick{}), (Actions{.listening_once_more = true}));
+    EXPECT_EQ(machine.state, State::kBackup);
+}
+
+TEST_F(Node, TheLeaseEndsBeforeTheQuickestPeerTakesOver) {
+    EXPECT_LT(lease(settings), down_interval(settings, 254, settings.interval));
+    EXPECT_GT(lease(settings), 2 * settings.interval);
+}
+
 TEST_F(Node, PreemptsALowerOwnerAfterItsDownInterval) {
     give(Startup{});
     const Moment due = *machine.timer;

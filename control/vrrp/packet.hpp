@@ -87,6 +87,7 @@ struct Received {
     net::IpAddress destination;
     std::uint8_t hop_limit = 0;
     std::span<const std::uint8_t> message; // from the VRRP header on
+    Micros age{};                          // since the kernel got it
 };
 
 // What a raw IPv4 socket returns, split at the end of the IP header. Nothing when the packet does

@@ -104,6 +104,8 @@ void add_commands(CLI::App& app, Command& command, std::vector<std::string>& pac
     add_command(app, command, Verb::kDrops, "drops", "the verdicts that dropped something");
 
     add_connections_command(app, command);
+    add_command(app, command, Verb::kEvents, "events", "what happened on this node")
+        ->add_flag("-f,--follow", command.follow, "go on, until interrupted");
     add_capture_command(app, command);
     add_command(app, command, Verb::kExplain, "explain", "what would happen to a packet, and why")
         ->add_option("packet", packet, "\"tcp 198.51.100.7:40000 203.0.113.10:80\"")

@@ -27,6 +27,7 @@ enum class Verb : std::uint8_t {
     kConnections,
     kCapture,
     kExplain,
+    kEvents,
 };
 
 struct Command {
@@ -44,7 +45,9 @@ struct Command {
     std::string state;
     std::uint32_t limit = 0;
     bool count = false;
-    std::string packet; // explain
+    std::string packet;      // explain
+    bool follow = false;     // events
+    std::uint64_t after = 0; // events: only later ones
     // capture; empty or 0: not said
     std::string verdict;
     std::uint64_t packets = 0;

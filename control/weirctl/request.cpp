@@ -103,6 +103,8 @@ Request request_of(const Command& command, std::string configuration) {
         return connections(command);
     case Verb::kCapture:
         return capture(command);
+    case Verb::kEvents:
+        return get("/v1/events" + query_of({{"after", number_text(command.after)}}));
     case Verb::kExplain:
         return get("/v1/explain?packet=" + percent_encoded(command.packet));
     case Verb::kCheck:

@@ -1,8 +1,11 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "control/weirctl/run.hpp"
 
+#include <algorithm>
+#include <chrono>
 #include <fstream>
 #include <iterator>
+#include <thread>
 
 #include "config/diagnostic.hpp"
 #include "config/parse.hpp"
@@ -12,6 +15,7 @@
 #include "control/weirctl/configuration_text.hpp"
 #include "control/weirctl/connections_text.hpp"
 #include "control/weirctl/counters_text.hpp"
+#include "control/weirctl/events_text.hpp"
 #include "control/weirctl/field.hpp"
 #include "control/weirctl/pool_text.hpp"
 #include "control/weirctl/request.hpp"
@@ -89,6 +93,8 @@ std::string answer_text(const Command& command, const json& answer) {
         return command.count ? connection_count_text(answer) : connections_text(answer);
     case Verb::kExplain:
         return explain_text(answer);
+    case Verb::kEvents:
+        return events_text(answer);
     case Verb::kCapture:
     case Verb::kCheck:
     case Verb::kStatus:
@@ -175,6 +181,24 @@ int ask(const Command& command, const Surroundings& surroundings, std::string co
     return kDone;
 }
 
+// Until control ends or the user does.
+int follow_events(Command command, const Surroundings& surroundings) {
+    constexpr std::chrono::milliseconds kLookAgain{200};
+    while (true) {
+        const auto answer =
+            exchange(command.runtime_directory, request_of(command, {}), surroundings.limits);
+        if (!answer)
+            return fail(command, surroundings, answer.error().sentence);
+        const json body = json::parse(answer->body, nullptr, false);
+        for (const json& event : elements(body, "events")) {
+            command.after = std::max(command.after, count_of(event, "number"));
+            surroundings.out << (command.json ? one_line(event) : event_line(event));
+        }
+        surroundings.out.flush();
+        std::this_thread::sleep_for(kLookAgain);
+    }
+}
+
 } // namespace
 
 int run(int argc, const char* const* argv, const Surroundings& surroundings) {
@@ -194,6 +218,8 @@ int run(int argc, const char* const* argv, const Surroundings& surroundings) {
             return fail(command, surroundings, text.error().sentence, kBadUsage);
         configuration = std::move(*text);
     }
+    if (command.verb == Verb::kEvents && command.follow)
+        return follow_events(command, surroundings);
     return ask(command, surroundings, std::move(configuration));
 }
 

@@ -2,6 +2,7 @@
 #include "control/weirctl/status_text.hpp"
 
 #include "control/weirctl/counters_text.hpp"
+#include "control/weirctl/events_text.hpp"
 #include "control/weirctl/field.hpp"
 #include "control/weirctl/layout.hpp"
 #include "control/weirctl/quantity.hpp"
@@ -60,6 +61,8 @@ std::string status_text(const json& status) {
     std::string text = sheet.text();
     if (!elements(status, "interfaces").empty())
         text += "\n" + interfaces_table(status);
+    if (const std::string groups = vrrp_text(status); !groups.empty())
+        text += "\n" + groups;
     if (!elements(status, "vips").empty())
         text += "\n" + vips_text(status);
     if (const std::string problems = listing("problems", sentences_of(status, "problems"));
