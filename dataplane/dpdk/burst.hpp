@@ -5,6 +5,7 @@
 
 #include "dataplane/forwarding/match.h"
 #include "dataplane/forwarding/rewrite.h"
+#include "dataplane/lb/flow_hash_batch.hpp"
 #include "dataplane/lb/last_hops.hpp"
 
 #include <cstdint>
@@ -39,12 +40,18 @@ struct Burst {
     // parse
     std::uint8_t verdict[kBurstSize]; // enum weir_verdict; UNDECIDED: the next stage looks at it
     weir_packet packet[kBurstSize];
-    bool has_fragments; // some packet is one
+    bool plain[kBurstSize]; // as parse_plain.h has it: untagged, whole, TCP or UDP, no options
+    bool has_fragments;     // some packet is one
 
     // match
     weir_match match[kBurstSize]; // a VIP, or the SNAT range or backend a reply belongs to
-    std::uint64_t hash[kBurstSize];
+    lb::FlowHashBatch<WEIR_FLOW_WORDS_V4> flows_v4; // to be hashed
+    lb::FlowHashBatch<WEIR_FLOW_WORDS_V6> flows_v6;
+    alignas(64) std::uint64_t hash[kBurstSize];
     bool look_up[kBurstSize]; // its connection may be in the table
+    // Where its hash's slot stands when that alone decides: only exceptions are recorded and there
+    // is none of this hash. Else null.
+    const std::uint16_t* slot[kBurstSize];
 
     // track
     lb::EntryIndex hint[kBurstSize];

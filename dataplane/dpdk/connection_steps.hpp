@@ -26,6 +26,14 @@ inline bool is_bystander(const weir_packet& packet) {
            (WEIR_PACKET_ICMP_ERROR | WEIR_PACKET_TUNNEL_ERROR | WEIR_PACKET_LATER_FRAGMENT);
 }
 
+// A segment that carries data or an acknowledgement on an established connection: it restarts the
+// idle time (connection_state.h: Est stays Est in both directions) and changes nothing else.
+inline bool is_quiet(const lb::HotRow& row, const weir_packet& packet) {
+    constexpr std::uint8_t kChanging = WEIR_TCP_SYN | WEIR_TCP_FIN | WEIR_TCP_RST;
+    return row.state == WEIR_STATE_ESTABLISHED && packet.protocol == WEIR_IP_TCP &&
+           (packet.tcp_flags & kChanging) == 0;
+}
+
 // The last hop that a packet came by: `known`, exchanged when packets begin to come another way.
 inline std::uint16_t follow_last_hop(Worker& worker, std::uint16_t known, rte_mbuf* mbuf,
                                      const weir_packet& packet) {

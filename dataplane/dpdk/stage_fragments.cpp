@@ -75,6 +75,7 @@ void follow_fragments(Worker& worker, Burst& burst) {
             burst.mbuf[kept] = burst.mbuf[i];
             burst.verdict[kept] = burst.verdict[i];
             burst.packet[kept] = burst.packet[i];
+            burst.plain[kept] = burst.plain[i];
             burst.vip[kept] = WEIR_NO_ROW;
             burst.backend[kept] = WEIR_NO_ROW;
         }

@@ -2,6 +2,7 @@
 // The two ends of the packet's way: receive and transmit.
 #include "dataplane/dpdk/stages.hpp"
 
+#include <numeric>
 #include <rte_ethdev.h>
 #include <rte_mbuf.h>
 #include <rte_ring.h>
@@ -24,23 +25,48 @@ struct Outgoing {
     std::uint8_t verdict[kBurstSize];
 };
 
-void send(Worker& worker, const WorkerPort& port, Outgoing& outgoing) {
+// Runs of one verdict are added up before they are stored.
+void tally_verdicts(Worker& worker, const std::uint8_t* verdict, std::uint32_t count) {
+    for (std::uint32_t i = 0; i < count;) {
+        const std::uint32_t first = i;
+        while (i < count && verdict[i] == verdict[first])
+            i++;
+        worker.tally.verdicts[verdict[first]] += i - first;
+    }
+}
+
+void send(Worker& worker, const WorkerPort& port, rte_mbuf** mbuf, const std::uint8_t* verdict,
+          std::uint32_t count) {
+    std::uint32_t bytes[kBurstSize]; // a sent mbuf is not ours to read any more
+    for (std::uint32_t i = 0; i < count; i++)
+        bytes[i] = rte_pktmbuf_pkt_len(mbuf[i]);
+    const std::uint16_t sent =
+        rte_eth_tx_burst(port.dpdk_port, port.queue, mbuf, static_cast<std::uint16_t>(count));
     lb::PortCounters& counters = worker.tally.ports[port.interface_row];
-    std::uint64_t bytes[kBurstSize]; // a sent mbuf is not ours to read any more
-    for (std::uint32_t i = 0; i < outgoing.count; i++)
-        bytes[i] = rte_pktmbuf_pkt_len(outgoing.mbuf[i]);
-    std::uint16_t sent = rte_eth_tx_burst(port.dpdk_port, port.queue, outgoing.mbuf,
-                                          static_cast<std::uint16_t>(outgoing.count));
-    for (std::uint32_t i = 0; i < sent; i++) {
-        counters.tx_packets++;
-        counters.tx_bytes += bytes[i];
-        worker.tally.verdicts[outgoing.verdict[i]]++;
-    }
-    for (std::uint32_t i = sent; i < outgoing.count; i++) {
+    counters.tx_packets += sent;
+    counters.tx_bytes += std::accumulate(bytes, bytes + sent, std::uint64_t{0});
+    tally_verdicts(worker, verdict, sent);
+    for (std::uint32_t i = sent; i < count; i++) {
         worker.tally.verdicts[WEIR_DROP_TX_FULL]++;
-        rte_pktmbuf_free(outgoing.mbuf[i]);
+        rte_pktmbuf_free(mbuf[i]);
     }
+}
+
+void send(Worker& worker, const WorkerPort& port, Outgoing& outgoing) {
+    send(worker, port, outgoing.mbuf, outgoing.verdict, outgoing.count);
     outgoing.count = 0;
+}
+
+// The usual burst: all of it leaves, and by one interface.
+bool leaves_as_it_is(const Worker& worker, const Burst& burst) {
+    if (burst.generated_count != 0 || burst.count == 0 ||
+        burst.out_interface[0] >= worker.context.interface_count)
+        return false;
+    for (std::uint32_t i = 0; i < burst.count; i++)
+        if (lb::class_of(burst.verdict[i]) != WEIR_CLASS_FORWARD ||
+            burst.out_interface[i] != burst.out_interface[0])
+            return false;
+    return true;
 }
 
 void put(Worker& worker, Outgoing* outgoing, std::uint8_t interface, rte_mbuf* mbuf,
@@ -78,12 +104,14 @@ weir_verdict punt(Worker& worker, rte_mbuf* mbuf, weir_verdict verdict) {
 bool receive_from_port(Worker& worker, const WorkerPort& port, Burst& burst) {
     burst.origin = Origin::port;
     burst.count = rte_eth_rx_burst(port.dpdk_port, port.queue, burst.mbuf, kBurstSize);
-    lb::PortCounters& counters = worker.tally.ports[port.interface_row];
+    std::uint64_t bytes = 0;
     for (std::uint32_t i = 0; i < burst.count; i++) {
         burst.mbuf[i]->port = port.interface_row;
-        counters.rx_packets++;
-        counters.rx_bytes += rte_pktmbuf_pkt_len(burst.mbuf[i]);
+        bytes += rte_pktmbuf_pkt_len(burst.mbuf[i]);
     }
+    lb::PortCounters& counters = worker.tally.ports[port.interface_row];
+    counters.rx_packets += burst.count;
+    counters.rx_bytes += bytes;
     return burst.count != 0;
 }
 
@@ -102,6 +130,9 @@ bool receive_from_kernel(Worker& worker, Burst& burst) {
 }
 
 void transmit(Worker& worker, Burst& burst) {
+    if (leaves_as_it_is(worker, burst))
+        return send(worker, worker.context.ports[burst.out_interface[0]], burst.mbuf, burst.verdict,
+                    burst.count);
     Outgoing outgoing[WEIR_MAX_INTERFACES];
     for (std::uint32_t i = 0; i < burst.count; i++) {
         auto verdict = static_cast<weir_verdict>(burst.verdict[i]);
@@ -113,7 +144,8 @@ void transmit(Worker& worker, Burst& burst) {
         }
         if (verdict_class == WEIR_CLASS_FORWARD) {
             put(worker, outgoing, burst.out_interface[i], burst.mbuf[i], burst.verdict[i]);
-            put_generated(worker, outgoing, burst, i);
+            if (burst.generated_count != 0) [[unlikely]]
+                put_generated(worker, outgoing, burst, i);
             continue;
         }
         if (verdict_class == WEIR_CLASS_PUNT) {

@@ -6,8 +6,8 @@
 #include "dataplane/forwarding/owner.h"
 #include "dataplane/forwarding/parse_plain.h"
 #include "dataplane/forwarding/tunnel_error.h"
-#include "dataplane/lb/flow_hash_batch.hpp"
 
+#include <algorithm>
 #include <rte_mbuf.h>
 #include <rte_prefetch.h>
 #include <rte_ring.h>
@@ -17,25 +17,27 @@ namespace weir::dpdk {
 void parse(Worker& worker, Burst& burst) {
     for (std::uint32_t i = 0; i < burst.count; i++)
         rte_prefetch0(rte_pktmbuf_mtod(burst.mbuf[i], const void*));
-    std::uint32_t flags = 0;
-    for (std::uint32_t i = 0; i < burst.count; i++) {
-        rte_mbuf* mbuf = burst.mbuf[i];
-        burst.vip[i] = WEIR_NO_ROW;
-        burst.backend[i] = WEIR_NO_ROW;
-        burst.mtu[i] = 0;
-        if (!worker.state) {
-            burst.verdict[i] = WEIR_DROP_NO_CONFIGURATION;
-            continue;
-        }
-        // The parser reads one contiguous frame; a device that split it lost the tail to us.
-        const auto* data = rte_pktmbuf_mtod(mbuf, const std::uint8_t*);
-        const auto* end = data + rte_pktmbuf_data_len(mbuf);
-        const bool plain = weir_parse_plain(data, end, &burst.packet[i]);
-        burst.verdict[i] = static_cast<std::uint8_t>(
-            plain ? WEIR_UNDECIDED : weir_parse(data, end, &burst.packet[i]));
-        flags |= burst.packet[i].flags;
+    std::fill_n(burst.vip, kBurstSize, WEIR_NO_ROW);
+    std::fill_n(burst.backend, kBurstSize, WEIR_NO_ROW);
+    std::fill_n(burst.mtu, kBurstSize, 0);
+    burst.has_fragments = false;
+    if (!worker.state) {
+        std::fill_n(burst.verdict, burst.count,
+                    static_cast<std::uint8_t>(WEIR_DROP_NO_CONFIGURATION));
+        return;
     }
-    burst.has_fragments = flags & WEIR_PACKET_FRAGMENT;
+    for (std::uint32_t i = 0; i < burst.count; i++) {
+        // The parser reads one contiguous frame; a device that split it lost the tail to us.
+        const auto* data = rte_pktmbuf_mtod(burst.mbuf[i], const std::uint8_t*);
+        const auto* end = data + rte_pktmbuf_data_len(burst.mbuf[i]);
+        burst.plain[i] = weir_parse_plain(data, end, &burst.packet[i]);
+        burst.verdict[i] = WEIR_UNDECIDED;
+        if (burst.plain[i]) [[likely]]
+            continue;
+        burst.verdict[i] = static_cast<std::uint8_t>(weir_parse(data, end, &burst.packet[i]));
+        if (burst.packet[i].flags & WEIR_PACKET_FRAGMENT)
+            burst.has_fragments = true;
+    }
 }
 
 namespace {
@@ -50,35 +52,110 @@ void match_tunnel_error(const lb::ForwardingState& state, Burst& burst, std::uin
         burst.match[i] = weir_match_packet(&state.match(), &packet);
 }
 
+// Which VIP, SNAT range or backend the packet is for, and whether it is sound.
+void match_one(const Worker& worker, Burst& burst, std::uint32_t i) {
+    burst.match[i] = weir_match_packet(&worker.state->match(), &burst.packet[i]);
+    if (burst.packet[i].quoted_offset != 0) [[unlikely]]
+        match_tunnel_error(*worker.state, burst, i);
+    burst.verdict[i] = static_cast<std::uint8_t>(weir_admit(&burst.packet[i], &burst.match[i]));
+}
+
+// Most packets are for what one shortly before them was for: the same endpoint of a VIP, or, in a
+// burst of replies, some port of a SNAT address. Plain packets only, which are sound.
+class Neighbours {
+public:
+    bool find(const weir_match_view& table, Burst& burst, std::uint32_t i) const {
+        const weir_packet& packet = burst.packet[i];
+        if (vip_ && weir_same_endpoint(&packet, &burst.packet[vip_of_])) {
+            burst.match[i] = *vip_;
+            return true;
+        }
+        return after_reply_ && find_snat(table, packet, burst.match[i]);
+    }
+
+    void remember(const Burst& burst, std::uint32_t i) {
+        after_reply_ = burst.match[i].kind == WEIR_MATCH_SNAT;
+        if (burst.match[i].kind == WEIR_MATCH_VIP) {
+            vip_ = &burst.match[i];
+            vip_of_ = i;
+        }
+    }
+
+private:
+    // Saves the look-up of the exact port, where there can be none.
+    static bool find_snat(const weir_match_view& table, const weir_packet& packet,
+                          weir_match& match) {
+        const weir_address destination = weir_packet_destination(&packet);
+        const weir_match_row* row = weir_match_find(&table, &destination, packet.protocol, 0);
+        if (!row || !row->ranges_alone)
+            return false;
+        match = weir_match_ranges(&table, row, packet.destination_port);
+        return match.kind == WEIR_MATCH_SNAT;
+    }
+
+    const weir_match* vip_ = nullptr;
+    std::uint32_t vip_of_ = 0; // packet of the burst
+    bool after_reply_ = false;
+};
+
+void match_all(const Worker& worker, Burst& burst) {
+    const weir_match_view& table = worker.state->match();
+    Neighbours neighbours;
+    for (std::uint32_t i = 0; i < burst.count; i++) {
+        if (burst.verdict[i] != WEIR_UNDECIDED ||
+            (burst.plain[i] && neighbours.find(table, burst, i)))
+            continue;
+        match_one(worker, burst, i);
+        if (burst.plain[i])
+            neighbours.remember(burst, i);
+    }
+}
+
 void hash_flows(const Worker& worker, Burst& burst) {
-    lb::FlowHashBatch<WEIR_FLOW_WORDS_V4> v4;
-    lb::FlowHashBatch<WEIR_FLOW_WORDS_V6> v6;
     for (std::uint32_t i = 0; i < burst.count; i++) {
         if (burst.verdict[i] != WEIR_UNDECIDED)
             continue;
         if (burst.packet[i].flow.words == WEIR_FLOW_WORDS_V4)
-            v4.add(i, burst.packet[i].flow);
+            burst.flows_v4.add(i, burst.packet[i].flow);
         else
-            v6.add(i, burst.packet[i].flow);
+            burst.flows_v6.add(i, burst.packet[i].flow);
     }
-    v4.compute(worker.state->hash_key(), burst.hash);
-    v6.compute(worker.state->hash_key(), burst.hash);
+    burst.flows_v4.compute(worker.state->hash_key(), burst.hash, burst.count);
+    burst.flows_v6.compute(worker.state->hash_key(), burst.hash, burst.count);
 }
 
-// Where only exceptions are recorded, most flows need no look-up and so cost no cache miss; what
-// they do need, the slot, is on its way then.
-bool may_be_recorded(const Worker& worker, const weir_match& match, std::uint64_t hash) {
+// The pool of a VIP for which most flows need no look-up: only exceptions are recorded, and no slot
+// of the pool has changed of late. Else null.
+const weir_pool_row* settled_pool(const lb::ForwardingState& state, const weir_match& match) {
     if (match.kind != WEIR_MATCH_VIP)
-        return true;
-    const lb::ForwardingState& state = *worker.state;
+        return nullptr;
     const weir_vip_row& vip = state.vips()[match.index];
-    if (!(vip.flags & WEIR_VIP_EXCEPTIONS))
-        return true;
     const weir_pool_row& pool = state.pools()[vip.pool];
-    if (pool.elder_count != 0 || worker.exceptions->may_have(hash))
-        return true;
-    state.prefetch_slot(pool, hash);
-    return false;
+    return vip.flags & WEIR_VIP_EXCEPTIONS && pool.elder_count == 0 ? &pool : nullptr;
+}
+
+// What the next stage will read is sent for: a flow's place in the table of connections, or where
+// that cannot say anything its slot.
+void send_for(const Worker& worker, Burst& burst) {
+    weir_match of{WEIR_MATCH_EMPTY, WEIR_NO_ROW};
+    const weir_pool_row* settled = nullptr; // of this match
+    for (std::uint32_t i = 0; i < burst.count; i++) {
+        burst.slot[i] = nullptr;
+        if (burst.verdict[i] != WEIR_UNDECIDED)
+            continue;
+        if (burst.match[i].index != of.index || burst.match[i].kind != of.kind) {
+            of = burst.match[i];
+            settled = settled_pool(*worker.state, of);
+        }
+        burst.look_up[i] = !settled || worker.exceptions->may_have(burst.hash[i]);
+        if (burst.look_up[i]) {
+            worker.table.prefetch_index(lb::index_hash(burst.hash[i]));
+        } else if (settled->scheduler == WEIR_SCHEDULE_MAGLEV && settled->slot_count != 0 &&
+                   burst.plain[i]) {
+            burst.slot[i] = worker.state->slot_of(*settled, burst.hash[i]);
+            rte_prefetch0(burst.slot[i]);
+        }
+    }
 }
 
 } // namespace
@@ -86,29 +163,9 @@ bool may_be_recorded(const Worker& worker, const weir_match& match, std::uint64_
 void match(Worker& worker, Burst& burst) {
     if (!worker.state) // then every packet is decided
         return;
-    std::uint32_t vips = burst.count; // the last packet that was found to be for a VIP
-    for (std::uint32_t i = 0; i < burst.count; i++) {
-        if (burst.verdict[i] != WEIR_UNDECIDED)
-            continue;
-        if (vips != burst.count && weir_same_endpoint(&burst.packet[i], &burst.packet[vips])) {
-            burst.match[i] = burst.match[vips];
-        } else {
-            burst.match[i] = weir_match_packet(&worker.state->match(), &burst.packet[i]);
-            if (burst.match[i].kind == WEIR_MATCH_VIP)
-                vips = i;
-        }
-        if (burst.packet[i].quoted_offset != 0) [[unlikely]]
-            match_tunnel_error(*worker.state, burst, i);
-        burst.verdict[i] = static_cast<std::uint8_t>(weir_admit(&burst.packet[i], &burst.match[i]));
-    }
+    match_all(worker, burst);
     hash_flows(worker, burst);
-    for (std::uint32_t i = 0; i < burst.count; i++) {
-        if (burst.verdict[i] != WEIR_UNDECIDED)
-            continue;
-        burst.look_up[i] = may_be_recorded(worker, burst.match[i], burst.hash[i]);
-        if (burst.look_up[i])
-            worker.table.prefetch_index(lb::index_hash(burst.hash[i]));
-    }
+    send_for(worker, burst);
 }
 
 namespace {

@@ -245,35 +245,141 @@ weir_verdict rewrite_one(Worker& worker, Burst& burst, std::uint32_t i) {
     return verdict == WEIR_UNDECIDED ? way.verdict : verdict;
 }
 
-void count_forwarded(Worker& worker, const Burst& burst, std::uint32_t i, weir_verdict verdict,
-                     std::uint64_t bytes) {
-    lb::VipCounters& vip = worker.vip_counters(burst.vip[i]);
-    lb::BackendCounters& backend = worker.backend_counters(burst.backend[i]);
+// --- The short way, which is nearly every packet's: a plain frame that stays untagged and fits.
+// Each function does what rewrite_one() would do, or says WEIR_UNDECIDED before it has changed
+// anything.
+
+// Writes the tunnel's header into the frame's headroom.
+weir_verdict encapsulate(rte_mbuf* mbuf, weir_packet& packet, const weir_outer& outer,
+                         const weir_next_hop_row& hop) {
+    const weir_link link = {hop.destination_mac, hop.source_mac, WEIR_NO_VLAN};
+    const weir_verdict verdict = give_headers(mbuf, packet, link, {WEIR_FORWARDED, &outer});
+    return verdict == WEIR_UNDECIDED ? WEIR_FORWARDED : verdict;
+}
+
+weir_verdict quick_to_backend(const Worker& worker, Burst& burst, std::uint32_t i) {
+    const lb::ForwardingState& state = *worker.state;
+    const weir_vip_row& vip = state.vips()[burst.vip[i]];
+    const weir_backend_row& backend = state.backends()[burst.backend[i]];
+    if (backend.next_hop == WEIR_NO_ROW)
+        return WEIR_UNDECIDED;
+    const weir_next_hop_row& hop = state.next_hops()[backend.next_hop];
+    weir_packet& packet = burst.packet[i];
+    if (!hop.resolved || hop.vlan_tci != WEIR_NO_VLAN || packet.l3_length > hop.mtu)
+        return WEIR_UNDECIDED;
+    rte_mbuf* mbuf = burst.mbuf[i];
+    burst.out_interface[i] = hop.interface;
+    if (weir_forward_encapsulates(vip.forward)) {
+        weir_outer outer;
+        if ((packet.tcp_flags & WEIR_TCP_SYN) ||
+            !weir_outer_for(&state.node(), &vip, &backend, burst.hash[i], &outer) ||
+            packet.l3_length > weir_inner_mtu(hop.mtu, &outer))
+            return WEIR_UNDECIDED;
+        return encapsulate(mbuf, packet, outer, hop);
+    }
+    auto* data = rte_pktmbuf_mtod(mbuf, std::uint8_t*);
+    if (!weir_forward_is_dsr(vip.forward)) {
+        weir_translation& to = burst.translation[i];
+        to.destination = backend.address;
+        to.destination_port = weir_backend_port(&backend, packet.destination_port);
+        const weir_verdict verdict =
+            weir_translate(data, data + rte_pktmbuf_data_len(mbuf), &packet, &to);
+        if (verdict != WEIR_UNDECIDED)
+            return verdict;
+    }
+    weir_write_macs(data, hop.destination_mac, hop.source_mac);
+    return WEIR_FORWARDED;
+}
+
+weir_verdict quick_to_client(const Worker& worker, Burst& burst, std::uint32_t i) {
+    const lb::LastHop& hop = burst.last_hop[i];
+    if (hop.interface >= worker.state->interfaces().size() || hop.vlan_tci != WEIR_NO_VLAN)
+        return WEIR_UNDECIDED;
+    const weir_interface_row& interface = worker.state->interfaces()[hop.interface];
+    const weir_packet& packet = burst.packet[i];
+    if (packet.l3_length > interface.mtu)
+        return WEIR_UNDECIDED;
+    rte_mbuf* mbuf = burst.mbuf[i];
+    auto* data = rte_pktmbuf_mtod(mbuf, std::uint8_t*);
+    const weir_verdict verdict =
+        weir_translate(data, data + rte_pktmbuf_data_len(mbuf), &packet, &burst.translation[i]);
+    if (verdict != WEIR_UNDECIDED)
+        return verdict;
+    burst.out_interface[i] = hop.interface;
+    weir_write_macs(data, hop.mac, interface.mac);
+    return WEIR_REPLIED;
+}
+
+weir_verdict quick(const Worker& worker, Burst& burst, std::uint32_t i) {
+    if (!burst.plain[i])
+        return WEIR_UNDECIDED;
+    return burst.match[i].kind == WEIR_MATCH_VIP ? quick_to_backend(worker, burst, i)
+                                                 : quick_to_client(worker, burst, i);
+}
+
+// --- Counting. What one VIP gets in a row is added up before it is stored: as many additions to
+// one place in memory as a burst has packets would wait for each other.
+class VipRun {
+public:
+    VipRun(Worker& worker, std::uint32_t vip) : worker_(worker), vip_(vip) {}
+    ~VipRun() { store(); }
+    VipRun(const VipRun&) = delete;
+    VipRun& operator=(const VipRun&) = delete;
+
+    void forwarded(std::uint32_t vip, std::uint64_t bytes) {
+        if (vip != vip_) {
+            store();
+            vip_ = vip;
+        }
+        packets_++;
+        bytes_ += bytes;
+    }
+
+private:
+    void store() {
+        if (packets_ == 0)
+            return;
+        worker_.vip_counters(vip_).packets += packets_;
+        worker_.vip_counters(vip_).bytes += bytes_;
+        packets_ = bytes_ = 0;
+    }
+
+    Worker& worker_;
+    std::uint32_t vip_;
+    std::uint64_t packets_ = 0;
+    std::uint64_t bytes_ = 0;
+};
+
+void count_rewritten(Worker& worker, VipRun& run, std::uint32_t vip, std::uint32_t backend_row,
+                     weir_verdict verdict, std::uint64_t bytes) {
+    lb::BackendCounters& backend = worker.backend_counters(backend_row);
     if (verdict == WEIR_FORWARDED) {
-        vip.packets++;
-        vip.bytes += bytes;
+        run.forwarded(vip, bytes);
         backend.packets++;
         backend.bytes += bytes;
     } else if (verdict == WEIR_REPLIED) {
-        vip.reply_packets++;
-        vip.reply_bytes += bytes;
+        worker.vip_counters(vip).reply_packets++;
+        worker.vip_counters(vip).reply_bytes += bytes;
         backend.reply_packets++;
         backend.reply_bytes += bytes;
     } else if (verdict != WEIR_ICMP_RELAYED) {
-        vip.drops++;
+        worker.vip_counters(vip).drops++;
     }
 }
 
 } // namespace
 
 void rewrite(Worker& worker, Burst& burst) {
+    VipRun run(worker, burst.vip[0]);
     for (std::uint32_t i = 0; i < burst.count; i++) {
         if (burst.verdict[i] != WEIR_UNDECIDED)
             continue;
-        std::uint64_t bytes = rte_pktmbuf_pkt_len(burst.mbuf[i]);
-        weir_verdict verdict = rewrite_one(worker, burst, i);
+        const std::uint64_t bytes = rte_pktmbuf_pkt_len(burst.mbuf[i]);
+        weir_verdict verdict = quick(worker, burst, i);
+        if (verdict == WEIR_UNDECIDED) [[unlikely]]
+            verdict = rewrite_one(worker, burst, i);
         burst.verdict[i] = static_cast<std::uint8_t>(verdict);
-        count_forwarded(worker, burst, i, verdict, bytes);
+        count_rewritten(worker, run, burst.vip[i], burst.backend[i], verdict, bytes);
     }
 }
 

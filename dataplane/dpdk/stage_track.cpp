@@ -75,14 +75,50 @@ void follow_known(Worker& worker, Burst& burst, std::uint32_t i, const weir_vip_
             backend.state == WEIR_BACKEND_DOWN, last_hop);
 }
 
+// The tuple it leaves with is its own but for what later steps change.
+void begin_translation(Burst& burst, std::uint32_t i, const weir_vip_row& vip) {
+    if (!weir_forward_is_dsr(vip.forward))
+        weir_translation_of(&burst.packet[i], &burst.translation[i]);
+}
+
+// The short way of follow_known() for what nearly every packet is: one that changes nothing but the
+// connection's age. False: nothing has been done yet.
+bool goes_on(Worker& worker, Burst& burst, std::uint32_t i, const weir_vip_row& vip) {
+    const lb::HotRow& row = worker.table.row(burst.entry[i]);
+    const weir_packet& packet = burst.packet[i];
+    const auto last_hop = static_cast<std::uint16_t>(row.last_hop);
+    if (!burst.plain[i] || !is_quiet(row, packet) ||
+        row.backend >= worker.state->backends().size() ||
+        worker.state->backends()[row.backend].state != WEIR_BACKEND_UP ||
+        !worker.last_hops.is(last_hop, source_mac(burst.mbuf[i]), WEIR_NO_VLAN,
+                             static_cast<std::uint8_t>(burst.mbuf[i]->port)))
+        return false;
+    weir_translation& to = burst.translation[i];
+    if (vip.forward == WEIR_FORWARD_FULL_NAT) {
+        if (row.snat_address >= worker.state->snat().size())
+            return false;
+        to.source = worker.state->snat()[row.snat_address].address;
+        to.source_port = row.snat_port;
+    } else if (vip.forward == WEIR_FORWARD_NAT) {
+        to.source = row.client;
+        to.source_port = row.client_port;
+    }
+    burst.backend[i] = row.backend;
+    worker.table.update(burst.entry[i], static_cast<std::uint8_t>(row.state), last_hop,
+                        worker.now_s);
+    return true;
+}
+
 void find_for_client(Worker& worker, Burst& burst, std::uint32_t i, const weir_vip_row& vip) {
     const weir_packet& packet = burst.packet[i];
     lb::ForwardKey key =
         lb::forward_key(weir_packet_source(&packet), packet.source_port, packet.destination_port,
                         static_cast<std::uint16_t>(burst.vip[i]));
     burst.entry[i] = worker.table.find_forward(lb::index_hash(burst.hash[i]), key, burst.hint[i]);
-    if (burst.entry[i] != lb::kNoEntry)
-        follow_known(worker, burst, i, vip);
+    if (burst.entry[i] == lb::kNoEntry || goes_on(worker, burst, i, vip)) [[likely]]
+        return;
+    begin_translation(burst, i, vip);
+    follow_known(worker, burst, i, vip);
 }
 
 // Whether the row's connection is the one whose backend sent this packet.
@@ -126,8 +162,13 @@ void find_for_backend(Worker& worker, Burst& burst, std::uint32_t i) {
     if (!hop)
         return drop(worker, burst, i, WEIR_DROP_NO_NEXT_HOP);
     burst.last_hop[i] = *hop;
-    advance(worker, burst.entry[i], packet, lb::Direction::kFromBackend, lb::Visibility::kBothSides,
-            false, static_cast<std::uint16_t>(row.last_hop));
+    const auto last_hop = static_cast<std::uint16_t>(row.last_hop);
+    if (burst.plain[i] && is_quiet(row, packet)) [[likely]]
+        worker.table.update(burst.entry[i], static_cast<std::uint8_t>(row.state), last_hop,
+                            worker.now_s);
+    else
+        advance(worker, burst.entry[i], packet, lb::Direction::kFromBackend,
+                lb::Visibility::kBothSides, false, last_hop);
 }
 
 // The client is not known, but where the VIP's clients come from is.
@@ -157,31 +198,34 @@ void select_and_record(Worker& worker, Burst& burst, std::uint32_t i, const weir
         drop(worker, burst, i, verdict);
 }
 
-// No exception is known and the pool's table has not changed of late: the slot says it all.
-bool goes_by_slot(const Worker& worker, const Burst& burst, std::uint32_t i,
-                  const weir_vip_row& vip) {
-    return !burst.look_up[i] && !is_bystander(burst.packet[i]) &&
-           worker.state->pools()[vip.pool].scheduler == WEIR_SCHEDULE_MAGLEV;
+// Packets that note_unrecorded() has nothing to learn from.
+bool says_nothing(const weir_packet& packet, const weir_vip_row& vip) {
+    constexpr std::uint8_t kBeginsOrEnds = WEIR_TCP_SYN | WEIR_TCP_FIN | WEIR_TCP_RST;
+    return packet.protocol == WEIR_IP_TCP ? (packet.tcp_flags & kBeginsOrEnds) == 0
+                                          : !weir_forward_encapsulates(vip.forward);
 }
 
 void forward_by_slot(Worker& worker, Burst& burst, std::uint32_t i, const weir_vip_row& vip) {
     const lb::ForwardingState& state = *worker.state;
-    burst.backend[i] = state.select(state.pools()[vip.pool], burst.hash[i]);
+    burst.backend[i] = state.member_in(state.pools()[vip.pool], *burst.slot[i]);
     if (burst.backend[i] == WEIR_NO_ROW)
         return drop(worker, burst, i, WEIR_DROP_NO_BACKEND);
-    note_unrecorded(worker, burst, i, vip);
+    if (!says_nothing(burst.packet[i], vip))
+        note_unrecorded(worker, burst, i, vip);
 }
 
 void track_client(Worker& worker, Burst& burst, std::uint32_t i) {
     burst.vip[i] = burst.match[i].index;
     const weir_vip_row& vip = worker.state->vips()[burst.vip[i]];
     burst.entry[i] = lb::kNoEntry;
-    if (goes_by_slot(worker, burst, i, vip))
+    if (burst.slot[i])
         return forward_by_slot(worker, burst, i, vip);
     if (burst.look_up[i])
         find_for_client(worker, burst, i, vip);
-    if (burst.entry[i] == lb::kNoEntry && burst.verdict[i] == WEIR_UNDECIDED)
-        select_and_record(worker, burst, i, vip);
+    if (burst.entry[i] != lb::kNoEntry || burst.verdict[i] != WEIR_UNDECIDED)
+        return;
+    begin_translation(burst, i, vip);
+    select_and_record(worker, burst, i, vip);
 }
 
 } // namespace
@@ -193,11 +237,14 @@ void track(Worker& worker, Burst& burst) {
     for (std::uint32_t i = 0; i < burst.count; i++) {
         if (burst.verdict[i] != WEIR_UNDECIDED)
             continue;
-        weir_translation_of(&burst.packet[i], &burst.translation[i]);
         if (burst.match[i].kind == WEIR_MATCH_VIP)
             track_client(worker, burst, i);
         else
             find_for_backend(worker, burst, i);
+        if (burst.backend[i] != WEIR_NO_ROW) { // the next stage's
+            __builtin_prefetch(&worker.state->backends()[burst.backend[i]]);
+            __builtin_prefetch(&worker.backend_counters(burst.backend[i]), 1);
+        }
     }
 }
 

@@ -124,14 +124,15 @@ WEIR_INLINE struct weir_match weir_match_packet(const struct weir_match_view* ta
 }
 
 /* For the same address, protocol and port: what is a VIP's for one is the same VIP's for the other.
- */
+ * Both packets have WEIR_PACKET_PORTS. */
 WEIR_INLINE bool weir_same_endpoint(const struct weir_packet* a, const struct weir_packet* b) {
-    if (a->family != b->family || a->protocol != b->protocol ||
-        a->destination_port != b->destination_port || !(a->flags & b->flags & WEIR_PACKET_PORTS))
+    const uint64_t* of_a = a->flow.word; /* flow.h: what stands where */
+    const uint64_t* of_b = b->flow.word;
+    if (a->flow.words != b->flow.words)
         return false;
-    struct weir_address of_a = weir_packet_destination(a);
-    struct weir_address of_b = weir_packet_destination(b);
-    return weir_address_equal(&of_a, &of_b);
+    if (a->flow.words == WEIR_FLOW_WORDS_V4)
+        return ((of_a[0] ^ of_b[0]) >> 32 | (of_a[1] ^ of_b[1]) >> 16) == 0;
+    return ((of_a[2] ^ of_b[2]) | (of_a[3] ^ of_b[3]) | (of_a[4] ^ of_b[4]) >> 16) == 0;
 }
 
 /* Does the packet belong to the balancer (to an AF_XDP socket, past the guard)? A fragment to a

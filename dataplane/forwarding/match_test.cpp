@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include <array>
 #include <random>
 
 #include "dataplane/forwarding/admit.h"
@@ -39,6 +40,27 @@ PacketPlan to(const char* destination, unsigned port, uint8_t protocol = 6) {
 }
 
 constexpr uint8_t kTcp = 6, kUdp = 17;
+
+weir_packet parsed(const PacketPlan& plan) {
+    const Bytes frame = build(plan);
+    weir_packet packet{};
+    EXPECT_EQ(weir_parse(frame.data(), frame.data() + frame.size(), &packet), WEIR_UNDECIDED);
+    return packet;
+}
+
+TEST(Match, SameEndpointIsAddressProtocolAndPortOfTheDestination) {
+    const std::array<PacketPlan, 7> plans = {
+        to(kVip4, 80), to(kVip4, 81),       to(kVip4, 80, kUdp),     to("203.0.113.99", 80),
+        to(kVip6, 80), to(kVip6, 80, kUdp), to("2001:db8:f::99", 80)};
+    for (std::size_t a = 0; a < plans.size(); a++)
+        for (std::size_t b = 0; b < plans.size(); b++) {
+            PacketPlan other = plans[b];
+            other.source_port = 4711; // the client's side does not count
+            const weir_packet of_a = parsed(plans[a]);
+            const weir_packet of_b = parsed(other);
+            EXPECT_EQ(weir_same_endpoint(&of_a, &of_b), a == b) << a << " and " << b;
+        }
+}
 
 TEST(Match, ExactBeforeRangeBeforeAllPorts) {
     for (const char* vip : {kVip4, kVip6}) {

@@ -135,8 +135,18 @@ struct weir_link { /* how a frame leaves */
 };
 
 WEIR_INLINE void weir_copy_mac(uint8_t* to, const uint8_t* from) {
-    for (int i = 0; i < 6; i += 2)
-        weir_store16(to + i, weir_load16(from + i));
+    uint32_t first = weir_load32(from);
+    uint16_t last = weir_load16(from + 4);
+    weir_store32(to, first);
+    weir_store16(to + 4, last);
+}
+
+/* The link header of an untagged frame that leaves untagged and as the same kind of packet: its
+ * ethertype is right as it stands. `data`: WEIR_ETHERNET_BYTES. */
+WEIR_INLINE void weir_write_macs(uint8_t* data, const uint8_t* destination_mac,
+                                 const uint8_t* source_mac) {
+    weir_copy_mac(data, destination_mac);
+    weir_copy_mac(data + 6, source_mac);
 }
 
 WEIR_INLINE enum weir_verdict weir_write_ethernet(uint8_t* data, const uint8_t* end,

@@ -39,7 +39,8 @@ struct weir_match_row {
     uint16_t range_first;
     uint16_t range_count;
     uint8_t default_kind;
-    uint8_t reserved[3];
+    uint8_t ranges_alone; /* RANGES: 1 when no exact row has its address and protocol */
+    uint8_t reserved[2];
 };
 WEIR_STATIC_ASSERT(sizeof(struct weir_match_row) == 32, "two match rows a cache line");
 

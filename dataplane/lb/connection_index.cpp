@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "dataplane/lb/connection_index.hpp"
 
+#include <cstring>
+
 namespace weir::lb {
 namespace {
 
@@ -84,11 +86,10 @@ bool ConnectionIndex::make_room(std::uint32_t from) {
 
 bool ConnectionIndex::erase_in(IndexBucket& bucket, std::uint16_t tag, EntryIndex entry,
                                bool in_alternate) {
-    for (std::uint64_t match = tag_matches(bucket, tag); match != 0; match &= match - 1) {
-        const std::uint32_t slot = slot_of(match);
+    for (std::uint32_t slots = slots_with(bucket, tag); slots != 0; slots &= slots - 1) {
+        const std::uint32_t slot = lowest(slots);
         const bool alternate = (bucket.alternate >> slot & 1) != 0;
-        if ((bucket.occupied >> slot & 1) && bucket.entry[slot] == entry &&
-            alternate == in_alternate) {
+        if (bucket.entry[slot] == entry && alternate == in_alternate) {
             vacate(bucket, slot);
             return true;
         }

@@ -9,7 +9,7 @@
 #include <bit>
 #include <cstddef>
 #include <cstdint>
-#include <cstring>
+#include <emmintrin.h>
 
 #include "dataplane/lb/connection_row.hpp"
 
@@ -46,12 +46,8 @@ public:
     static constexpr EntryIndex kUndecided = kNoEntry - 1;
     EntryIndex first_candidate(std::uint32_t hash) const {
         const IndexBucket& bucket = buckets_[primary_of(hash)];
-        for (std::uint64_t match = tag_matches(bucket, tag_of(hash)); match != 0;
-             match &= match - 1) {
-            const std::uint32_t slot = slot_of(match);
-            if (bucket.occupied >> slot & 1)
-                return bucket.entry[slot];
-        }
+        if (const std::uint32_t slots = slots_with(bucket, tag_of(hash)); slots != 0)
+            return bucket.entry[lowest(slots)];
         return bucket.overflowed == 0 ? kNoEntry : kUndecided;
     }
 
@@ -89,30 +85,26 @@ private:
         return sum >= bucket ? sum - bucket : sum + bucket_count_ - bucket;
     }
 
-    // Exact comparison of all ten tags, three words at a time. The result has one bit a match:
-    // bit 16 * lane + word for slot 4 * word + lane.
-    static std::uint64_t tag_matches(const IndexBucket& bucket, std::uint16_t tag) {
-        std::uint64_t words[3];
-        std::memcpy(words, &bucket, sizeof words);
-        const std::uint64_t wanted = tag * 0x0001'0001'0001'0001u;
-        const auto zero_lanes = [](std::uint64_t lanes) {
-            constexpr std::uint64_t kLow = 0x7fff'7fff'7fff'7fff;
-            return ~(((lanes & kLow) + kLow) | lanes) & ~kLow;
-        };
-        return zero_lanes(words[0] ^ wanted) >> 15 | zero_lanes(words[1] ^ wanted) >> 14 |
-               (zero_lanes(words[2] ^ wanted) & 0x8000'8000) >> 13;
+    // The slots in use that hold the tag, a bit each. With SSE2, which every x86-64 has.
+    static std::uint32_t slots_with(const IndexBucket& bucket, std::uint16_t tag) {
+        const __m128i wanted = _mm_set1_epi16(static_cast<short>(tag));
+        const auto* first = reinterpret_cast<const __m128i*>(&bucket.tag[0]); // slots 0 to 7
+        const auto* last = reinterpret_cast<const __m128i*>(&bucket.tag[2]);  // 2 to 9
+        const auto equal = static_cast<std::uint32_t>(
+            _mm_movemask_epi8(_mm_packs_epi16(_mm_cmpeq_epi16(_mm_loadu_si128(first), wanted),
+                                              _mm_cmpeq_epi16(_mm_loadu_si128(last), wanted))));
+        return ((equal & 0xff) | equal >> 14 << 8) & bucket.occupied;
     }
-    static std::uint32_t slot_of(std::uint64_t match) {
-        const auto bit = static_cast<std::uint32_t>(std::countr_zero(match));
-        return (bit & 15) * 4 + (bit >> 4);
+    static std::uint32_t lowest(std::uint32_t slots) {
+        return static_cast<std::uint32_t>(std::countr_zero(slots));
     }
 
     template <class Matches>
     static EntryIndex find_in(const IndexBucket& bucket, std::uint16_t tag, Matches& matches) {
-        for (std::uint64_t match = tag_matches(bucket, tag); match != 0; match &= match - 1) {
-            const std::uint32_t slot = slot_of(match);
-            if ((bucket.occupied >> slot & 1) && matches(bucket.entry[slot]))
-                return bucket.entry[slot];
+        for (std::uint32_t slots = slots_with(bucket, tag); slots != 0; slots &= slots - 1) {
+            const EntryIndex entry = bucket.entry[lowest(slots)];
+            if (matches(entry))
+                return entry;
         }
         return kNoEntry;
     }

@@ -27,20 +27,30 @@ public:
         of_[count_++] = static_cast<std::uint8_t>(of);
     }
 
-    // hash[of] of every flow that was added.
-    void compute(const weir_hash_key& key, std::uint64_t* hash) {
+    // hash[of] of every flow that was added; then the batch is empty again. `hash`: 32, aligned to
+    // a cache line. When the flows are the first `all` of it, what is behind them is written, too.
+    void compute(const weir_hash_key& key, std::uint64_t* hash, std::uint32_t all) {
         if (count_ == 0)
             return;
-        alignas(64) std::uint64_t packed[32];
-        if constexpr (Words == WEIR_FLOW_WORDS_V4)
-            flow_hashes_v4(key, word_, packed, count_);
-        else
-            flow_hashes_v6(key, word_, packed, count_);
-        for (std::uint32_t i = 0; i < count_; i++)
-            hash[of_[i]] = packed[i];
+        if (count_ == all) {
+            compute_packed(key, hash);
+        } else {
+            alignas(64) std::uint64_t packed[32];
+            compute_packed(key, packed);
+            for (std::uint32_t i = 0; i < count_; i++)
+                hash[of_[i]] = packed[i];
+        }
+        count_ = 0;
     }
 
 private:
+    void compute_packed(const weir_hash_key& key, std::uint64_t* hash) const {
+        if constexpr (Words == WEIR_FLOW_WORDS_V4)
+            flow_hashes_v4(key, word_, hash, count_);
+        else
+            flow_hashes_v6(key, word_, hash, count_);
+    }
+
     alignas(64) std::uint64_t word_[Words][32] = {};
     std::uint8_t of_[32];
     std::uint32_t count_ = 0;

@@ -267,11 +267,4 @@ bool ForwardingState::check_tables(std::string& problem) const {
     return true;
 }
 
-std::uint32_t ForwardingState::select(const weir_pool_row& pool, std::uint64_t slot_hash) const {
-    if (pool.slot_count == 0)
-        return WEIR_NO_ROW;
-    std::uint16_t member = slots_[pool.segment][weir_maglev_slot(slot_hash, pool.slot_count)];
-    return member == WEIR_NO_MEMBER ? WEIR_NO_ROW : members_[pool.member_first + member];
-}
-
 } // namespace weir::lb

@@ -115,11 +115,17 @@ public:
 
     // The backend row that a hash selects in a pool, or WEIR_NO_ROW when the pool has none. For
     // maglev and source-hash; which hash: weir_slot_hash().
-    std::uint32_t select(const weir_pool_row& pool, std::uint64_t slot_hash) const;
+    std::uint32_t select(const weir_pool_row& pool, std::uint64_t slot_hash) const {
+        return pool.slot_count == 0 ? WEIR_NO_ROW : member_in(pool, *slot_of(pool, slot_hash));
+    }
 
-    void prefetch_slot(const weir_pool_row& pool, std::uint64_t slot_hash) const {
-        if (pool.slot_count != 0)
-            __builtin_prefetch(&slots_[pool.segment][weir_maglev_slot(slot_hash, pool.slot_count)]);
+    // The two halves of select(), for a caller that has the slot fetched in between. REQUIRES:
+    // pool.slot_count != 0.
+    const std::uint16_t* slot_of(const weir_pool_row& pool, std::uint64_t slot_hash) const {
+        return &slots_[pool.segment][weir_maglev_slot(slot_hash, pool.slot_count)];
+    }
+    std::uint32_t member_in(const weir_pool_row& pool, std::uint16_t slot) const {
+        return slot == WEIR_NO_MEMBER ? WEIR_NO_ROW : members_[pool.member_first + slot];
     }
 
     // The backend row that the hash's slot had before it changed, while flows of that time may be

@@ -106,6 +106,9 @@ std::vector<weir_match_row> MatchTableBuilder::keyed_rows(std::vector<weir_range
         row.range_first = static_cast<std::uint16_t>(ranges.size());
         row.range_count = static_cast<std::uint16_t>(wide.ranges.size());
         row.default_kind = wide.default_kind;
+        const auto exact = exact_.lower_bound({address, protocol, 0});
+        row.ranges_alone = exact == exact_.end() || std::get<0>(exact->first) != address ||
+                           std::get<1>(exact->first) != protocol;
         keyed.push_back(row);
         ranges.insert(ranges.end(), wide.ranges.begin(), wide.ranges.end());
     }

@@ -60,6 +60,22 @@ TEST(MatchTableBuilder, EveryKeyOfALargeTableIsFoundAndNoOther) {
     }
 }
 
+TEST(MatchTableBuilder, RangesAreAloneWhereNoExactPortIs) {
+    MatchTableBuilder builder;
+    const weir_address snat = v4(0xc0000240);
+    builder.add_range(snat, 6, 32768, 65535, WEIR_MATCH_SNAT, 0);
+    builder.add_range(snat, 17, 32768, 65535, WEIR_MATCH_SNAT, 0);
+    builder.add_port(snat, 17, weir_swap16(53), WEIR_MATCH_VIP, 1);
+    builder.add_port(v4(0xc0000241), 6, weir_swap16(80), WEIR_MATCH_VIP, 2);
+    builder.add_address(snat, WEIR_MATCH_LOCAL);
+    std::string problem;
+    auto table = builder.build(problem);
+    ASSERT_TRUE(table) << problem;
+    const weir_match_view view = view_of(*table);
+    EXPECT_EQ(weir_match_find(&view, &snat, 6, 0)->ranges_alone, 1);
+    EXPECT_EQ(weir_match_find(&view, &snat, 17, 0)->ranges_alone, 0);
+}
+
 TEST(MatchTableBuilder, LimitsAreSentences) {
     MatchTableBuilder builder;
     for (std::uint16_t i = 0; i < WEIR_MAX_RANGES_PER_ADDRESS + 1; i++)
