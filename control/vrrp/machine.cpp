@@ -160,10 +160,6 @@ Micros down_interval(const Settings& settings, std::uint8_t priority, Micros own
     return 3 * owner_interval + skew(settings, priority, owner_interval);
 }
 
-Micros lease(const Settings& settings) {
-    return 3 * settings.interval - settings.interval / 10;
-}
-
 Step step(const Settings& settings, Machine machine, const Event& event, Moment now) {
     Stepper stepper{.settings = settings, .machine = machine, .now = now};
     std::visit(stepper, event);

@@ -99,10 +99,6 @@ struct Step {
 Micros skew(const Settings& settings, std::uint8_t priority, Micros owner_interval);
 Micros down_interval(const Settings& settings, std::uint8_t priority, Micros owner_interval);
 
-// For how long after an advert its sender may tell neighbours that it is the owner: until just
-// before the quickest possible peer takes over.
-Micros lease(const Settings& settings);
-
 Step step(const Settings& settings, Machine machine, const Event& event, Moment now);
 
 } // namespace weir::control::vrrp

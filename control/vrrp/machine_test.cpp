@@ -113,11 +113,6 @@ TEST_F(Node, AnOldAdvertOfALateReaderDoesNotPromoteIt) {
     EXPECT_EQ(machine.state, State::kBackup);
 }
 
-TEST_F(Node, TheLeaseEndsBeforeTheQuickestPeerTakesOver) {
-    EXPECT_LT(lease(settings), down_interval(settings, 254, settings.interval));
-    EXPECT_GT(lease(settings), 2 * settings.interval);
-}
-
 TEST_F(Node, PreemptsALowerOwnerAfterItsDownInterval) {
     give(Startup{});
     const Moment due = *machine.timer;

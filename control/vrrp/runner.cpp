@@ -2,7 +2,6 @@
 #include "control/vrrp/runner.hpp"
 
 #include <algorithm>
-#include <atomic>
 #include <cerrno>
 #include <cstring>
 #include <utility>
@@ -284,8 +283,6 @@ void Runner::give(Router& router, const Event& event, Moment now) {
     const Step result = step(router.group.settings, router.machine, event, now);
     router.machine = result.machine;
     const Actions& actions = result.actions;
-    if (router.machine.state != State::kOwner && before == State::kOwner)
-        set_lease(router, Moment{}); // at once: the addresses come off a moment later
     if (actions.send)
         send(router, *actions.send);
     if (actions.listening_once_more || actions.why == Why::kLate) {
@@ -327,7 +324,6 @@ void Runner::send(Router& router, std::uint8_t priority) {
                 .destination = {},
                 .checksum = group.checksum,
                 .signature = {}};
-    const Moment until = clock_now() + lease(group.settings);
     if (!group.key.empty())
         how.signature = Signed{router.replay.next(), group.key};
     for (const net::IpAddress& destination : destinations) {
@@ -339,19 +335,8 @@ void Runner::send(Router& router, std::uint8_t priority) {
             publish_due_ = true;
         } else {
             router.seen.sent++;
-            if (priority != kReleasePriority)
-                set_lease(router, until);
         }
     }
-}
-
-// What no peer was told is no lease: an advert that could not be sent renews nothing.
-void Runner::set_lease(const Router& router, Moment until) {
-    if (router.group.lease >= leases_.size())
-        return;
-    const auto ns = std::chrono::nanoseconds(until.time_since_epoch()).count();
-    std::atomic_ref<std::uint64_t>(leases_[router.group.lease])
-        .store(static_cast<std::uint64_t>(ns), std::memory_order_relaxed);
 }
 
 void Runner::give_orders() {

@@ -10,7 +10,6 @@
 #include <memory>
 #include <mutex>
 #include <optional>
-#include <span>
 #include <string>
 #include <thread>
 #include <vector>
@@ -35,7 +34,6 @@ struct Group {
     std::vector<net::IpAddress> peers;      // empty: multicast
     std::vector<net::IpAddress> advertised; //
     AddressList moves;
-    std::size_t lease = 0; // which of the runner's leases is this group's
 
     // The same virtual router: it stays in its state when the rest changes.
     [[nodiscard]] bool same_router(const Group& other) const {
@@ -84,9 +82,7 @@ struct Status {
 
 class Runner {
 public:
-    // `leases`: memory shared with the guard, a word for each group: until when (ns of the
-    // monotonic clock) neighbours may be told that its addresses are here.
-    explicit Runner(std::span<std::uint64_t> leases = {}) : leases_(leases) {}
+    Runner() = default;
     Runner(const Runner&) = delete;
     Runner& operator=(const Runner&) = delete;
     ~Runner() { stop(); }
@@ -125,12 +121,10 @@ private:
     void reject(Reject reason);
     void give(Router& router, const Event& event, Moment now);
     void send(Router& router, std::uint8_t priority);
-    void set_lease(const Router& router, Moment until);
     void give_orders();
     void publish();
     void wait_until(Moment due);
 
-    std::span<std::uint64_t> leases_;
     Mover mover_;
     Scout scout_;
     std::thread thread_;
