@@ -6,7 +6,6 @@
 #include <nlohmann/json.hpp>
 
 #include <algorithm>
-#include <charconv>
 #include <cstring>
 #include <ctime>
 #include <map>
@@ -60,23 +59,13 @@ Expected<lb::VerdictSet> verdict_sets(const std::string& list) {
     lb::VerdictSet all = 0;
     for (std::size_t begin = 0; begin <= list.size();) {
         const std::size_t end = std::min(list.find(',', begin), list.size());
-        const auto set = verdict_set(list.substr(begin, end - begin));
+        auto set = verdict_set(list.substr(begin, end - begin));
         if (!set)
             return set;
         all |= *set;
         begin = end + 1;
     }
     return all;
-}
-
-Expected<std::uint64_t> number(const std::string& key, const std::string& text, std::uint64_t least,
-                               std::uint64_t most) {
-    std::uint64_t value = 0;
-    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-    if (error != std::errc{} || end != text.data() + text.size() || value < least || value > most)
-        return Error{key + " has to be a number from " + std::to_string(least) + " to " +
-                     std::to_string(most) + ", not \"" + text + "\""};
-    return value;
 }
 
 class CaptureStream : public HttpStream, public std::enable_shared_from_this<CaptureStream> {
@@ -310,18 +299,15 @@ Expected<CaptureWish> capture_wish(const Snapshot& snapshot, const std::string& 
             return set.error();
         wish.filter.verdicts = *set;
     }
-    if (const std::string count = query_value(query, "count"); !count.empty()) {
-        const auto value = number("count", count, 1, UINT64_MAX);
-        if (!value)
-            return value.error();
-        wish.count = *value;
-    }
-    if (const std::string snaplen = query_value(query, "snaplen"); !snaplen.empty()) {
-        const auto value = number("snaplen", snaplen, 1, lb::kCaptureSlotBytes);
-        if (!value)
-            return value.error();
-        wish.filter.snaplen = static_cast<std::uint32_t>(*value);
-    }
+    const auto count = query_number(query, "count", 1, UINT64_MAX, wish.count);
+    if (!count)
+        return count.error();
+    wish.count = *count;
+    const auto snaplen =
+        query_number(query, "snaplen", 1, lb::kCaptureSlotBytes, wish.filter.snaplen);
+    if (!snaplen)
+        return snaplen.error();
+    wish.filter.snaplen = static_cast<std::uint32_t>(*snaplen);
     if (const std::string duration = query_value(query, "duration"); !duration.empty()) {
         const auto value = config::parse_duration(duration);
         if (!value)

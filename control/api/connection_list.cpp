@@ -5,7 +5,6 @@
 
 #include <algorithm>
 #include <array>
-#include <charconv>
 #include <memory>
 #include <string_view>
 #include <utility>
@@ -83,16 +82,6 @@ Expected<std::uint16_t> state_set(const std::string& list) {
     return static_cast<std::uint16_t>(set);
 }
 
-Expected<std::uint32_t> limit_of(const std::string& text) {
-    std::uint32_t value = 0;
-    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-    if (error != std::errc{} || end != text.data() + text.size() || value < 1 ||
-        value > ConnectionWish::kMostListed)
-        return Error{"limit has to be a number from 1 to " +
-                     std::to_string(ConnectionWish::kMostListed) + ", not \"" + text + "\""};
-    return value;
-}
-
 void set_client(ConnectionWish& wish, const net::IpPrefix& prefix) {
     net::IpAddress::Bytes mask{};
     const unsigned bits = prefix.length + (prefix.address.is_v4() ? 96u : 0u);
@@ -143,12 +132,10 @@ Expected<ConnectionWish> connection_wish(const Snapshot& snapshot, const std::st
             return states.error();
         wish.states = *states;
     }
-    if (const auto text = query_value(query, "limit"); !text.empty()) {
-        const auto limit = limit_of(text);
-        if (!limit)
-            return limit.error();
-        wish.limit = *limit;
-    }
+    const auto limit = query_number(query, "limit", 1, ConnectionWish::kMostListed, wish.limit);
+    if (!limit)
+        return limit.error();
+    wish.limit = static_cast<std::uint32_t>(*limit);
     const auto count = query_value(query, "count");
     if (!count.empty() && count != "0" && count != "1")
         return Error{"count has to be 0 or 1, not \"" + count + "\""};

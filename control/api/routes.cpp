@@ -3,8 +3,6 @@
 
 #include <nlohmann/json.hpp>
 
-#include <cstdlib>
-
 #include "control/api/capture.hpp"
 #include "control/api/connection_list.hpp"
 #include "control/api/views.hpp"
@@ -66,10 +64,11 @@ HttpResponse get(Controller& controller, const HttpRequest& request) {
         return answer(200, counters_view(snapshot));
     if (path == "/v1/drops")
         return answer(200, drops_view(snapshot));
-    if (path == "/v1/events")
-        return answer(200, events_view(controller.events(),
-                                       std::strtoull(query_value(request.query, "after").c_str(),
-                                                     nullptr, 10)));
+    if (path == "/v1/events") {
+        const auto after_number = query_number(request.query, "after", 0, UINT64_MAX, 0);
+        return after_number ? answer(200, events_view(controller.events(), *after_number))
+                            : refusal(400, after_number.error().sentence);
+    }
     if (path == "/v1/explain")
         return expected_view(explain_view(snapshot, query_value(request.query, "packet")));
     if (path == "/metrics")

@@ -14,6 +14,7 @@
 
 #include <array>
 #include <cerrno>
+#include <charconv>
 #include <chrono>
 #include <cstring>
 #include <optional>
@@ -336,6 +337,20 @@ std::string query_value(const std::string& query, const std::string& key) {
         begin = end + 1;
     }
     return "";
+}
+
+Expected<std::uint64_t> query_number(const std::string& query, const std::string& key,
+                                     std::uint64_t least, std::uint64_t most,
+                                     std::uint64_t otherwise) {
+    const std::string text = query_value(query, key);
+    if (text.empty())
+        return otherwise;
+    std::uint64_t value = 0;
+    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+    if (error != std::errc{} || end != text.data() + text.size() || value < least || value > most)
+        return Error{key + " has to be a number from " + std::to_string(least) + " to " +
+                     std::to_string(most) + ", not \"" + text + "\""};
+    return value;
 }
 
 } // namespace weir::control

@@ -61,6 +61,10 @@ private:
 
 // The value of a key in "a=1&b=x%20y", decoded; empty when it is not there.
 std::string query_value(const std::string& query, const std::string& key);
+// The same as a number from `least` to `most`; `otherwise` when it is not there.
+Expected<std::uint64_t> query_number(const std::string& query, const std::string& key,
+                                     std::uint64_t least, std::uint64_t most,
+                                     std::uint64_t otherwise);
 std::string percent_decoded(const std::string& text, bool plus_is_space);
 
 } // namespace weir::control

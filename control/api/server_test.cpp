@@ -189,5 +189,19 @@ TEST_F(ServerTest, GarbageEndsTheConnectionAndNothingElse) {
     EXPECT_NE(ask("GET / HTTP/1.1\r\nHost: x\r\n\r\n", "local").find("200"), std::string::npos);
 }
 
+TEST(QueryNumber, IsWithinItsBoundsOrASentence) {
+    const auto of = [](const char* query) { return query_number(query, "after", 1, 20, 7); };
+    EXPECT_EQ(of("after=20").value(), 20U);
+    EXPECT_EQ(of("").value(), 7U);
+    EXPECT_EQ(of("before=3").value(), 7U);
+    for (const char* wrong : {"0", "21", "-1", "3x", "x", " 3", "99999999999999999999"}) {
+        const auto refused = of((std::string("after=") + wrong).c_str());
+        ASSERT_FALSE(refused) << wrong;
+        EXPECT_EQ(refused.error().sentence, std::string("after has to be a number from 1 to 20, "
+                                                        "not \"") +
+                                                wrong + "\"");
+    }
+}
+
 } // namespace
 } // namespace weir::control
