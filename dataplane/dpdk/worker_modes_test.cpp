@@ -146,6 +146,47 @@ TEST_P(WorkerModes, BackendDownIsReselectedOrDropped) {
     EXPECT_EQ(lab.verdicts(WEIR_DROP_BACKEND_DOWN), reselects ? 0u : 1u);
 }
 
+// One burst: packets are matched in the light of those before them, and each is still its own.
+TEST(WorkerMatch, ServicesPortsAndStrangersAmidReplies) {
+    for (const bool v6 : {false, true}) {
+        Lab lab({WEIR_FORWARD_FULL_NAT, v6});
+        const Plan& p = lab.plan();
+        constexpr std::uint16_t kServed = 40063; // of a VIP, among the ports of the SNAT address
+        lab.change([&](lb::StateTables& tables) {
+            std::string problem;
+            lb::MatchTableBuilder builder = State::match_table(p);
+            builder.add_port(to_address(p.snat()), p.protocol, weir_swap16(kServed), WEIR_MATCH_VIP,
+                             0);
+            tables.match = *builder.build(problem);
+        });
+        std::vector<PacketPlan> replies;
+        for (std::uint16_t port = 20000; port < 20003; port++) {
+            const std::vector<Bytes> out = lab.send(build(from_client(p, 0x02, port)));
+            ASSERT_EQ(out.size(), 1u);
+            PacketPlan reply;
+            reply.destination_mac = kOurMac;
+            reply.source = p.backend(backend_of(out[0]));
+            reply.source_port = p.backend_port;
+            reply.destination = p.snat();
+            reply.destination_port = source_port_of(out[0], v6);
+            reply.tcp_flags = 0x12;
+            replies.push_back(reply);
+        }
+        PacketPlan to_service = from_client(p, 0x02, 21000);
+        to_service.destination = p.snat();
+        to_service.destination_port = kServed;
+        PacketPlan stranger = replies[0];
+        stranger.destination_port = 39999;
+        for (const PacketPlan& packet : {replies[0], replies[1], to_service, stranger,
+                                         from_client(p, 0x02, 22000), replies[2]})
+            lab.put(build(packet));
+        const std::vector<Sent> sent = lab.run();
+        EXPECT_EQ(sent.size(), 5u);
+        EXPECT_EQ(lab.verdicts(WEIR_REPLIED), 3u);
+        EXPECT_EQ(lab.verdicts(WEIR_FORWARDED), 5u) << "three before, the service, the VIP";
+    }
+}
+
 std::string mode_name(const ::testing::TestParamInfo<ModeCase>& info) {
     const char* mode = info.param.mode == WEIR_FORWARD_DSR_L2 ? "DsrL2"
                        : info.param.mode == WEIR_FORWARD_NAT  ? "Nat"
