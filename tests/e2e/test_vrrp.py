@@ -184,6 +184,7 @@ def assert_undisturbed(pair: Pair, before: dict, since: float) -> None:
     assert now["transitions"] == before["transitions"] or pair.lateness.worst_s(since) >= 0.060, now
 
 
+@pytest.mark.slow
 def test_matrix(pair: Pair) -> None:
     """Each case alone, together, after each of the two has gone and come back: one owner, the right one, in time."""
     began = time.time()
