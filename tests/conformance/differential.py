@@ -180,7 +180,7 @@ class Replayer:
         try:
             pair = Pair(self.engine, self.found.text, self.found.workers, Tally())
             batch: list[Event] = []
-            for event in events:
+            for event in closed(events):
                 batch.append(event)
                 if len(batch) >= BATCH and not event.more:
                     pair.play(batch)
@@ -197,10 +197,24 @@ class Replayer:
         return None
 
 
+def closed(events: list[Event]) -> list[Event]:
+    """The events with every burst ended by its last packet, of which leaving events out may have robbed it."""
+    ended = []
+    for event, following in zip(events, [*events[1:], None]):
+        if event.more and (following is None or following.kind != "in"):
+            event = copy.copy(event)
+            event.more = False
+        ended.append(event)
+    return ended
+
+
 def minimise(kind: EngineKind, found: Difference) -> Difference:
-    """Fewer events that still differ; bursts taken apart when that does not matter."""
+    """Fewer events that still differ; bursts taken apart when that does not matter. What does not differ again when it
+    is played again comes back whole, and says so."""
     replayer = Replayer(kind, found)
     events, reason = [copy.copy(event) for event in found.events], found.reason
+    if not replayer.differs(events):
+        return Difference(found.seed, found.text, found.workers, events, f"{reason}\n(not when it is played again)")
     single = [copy.copy(event) for event in events]
     for event in single:
         event.more = False

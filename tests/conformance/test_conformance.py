@@ -18,6 +18,7 @@ import vectors  # noqa: E402
 from engine import ROOT, VERDICTS, Engine, EngineDied  # noqa: E402
 from engines import ENGINES, XDP, EngineKind  # noqa: E402
 from reference import hashes, rewrite  # noqa: E402
+from sequences import Event  # noqa: E402
 
 VECTORS = vectors.all_vectors()
 
@@ -155,6 +156,13 @@ def test_a_difference_is_found_and_cut_down(kind: EngineKind, monkeypatch: pytes
     small = differential.minimise(kind, found)
     assert sum(event.kind == "in" for event in small.events) <= 2
     assert "want " in differential.as_vector(kind, small)
+
+
+def test_a_burst_that_lost_its_end_is_closed() -> None:
+    """Else its packets would stay unanswered, and that would look like the difference that was searched for."""
+    events = [Event("in", more=True), Event("in", more=True), Event("pass"), Event("in", more=True)]
+    assert [event.more for event in differential.closed(events)] == [True, False, False, False]
+    assert [event.more for event in events] == [True, True, False, True], "the given ones stay"
 
 
 def test_the_reference_siphash_knows_a_published_value() -> None:
