@@ -293,6 +293,8 @@ def test_hostile_adverts_change_nothing_and_are_counted(pair: Pair, lab: Lab) ->
     # The control: the same advert without a fault takes the address away.
     send_adverts(lab, forged(), 255, 1)
     wait_for("a good advert is believed", lambda: victim()["transitions"] > transitions, 5)
-    events = pair.weir.ctl("events")[1]["events"]
-    assert any(e["kind"] == "ownership" and e["subject"] == VICTIM.name and "higher priority" in e["text"] for e in events)
+    # The log learns of it a tenth of a second later than the status.
+    wait_for("it is among the events",
+             lambda: any(e["kind"] == "ownership" and e["subject"] == VICTIM.name and "higher priority" in e["text"]
+                         for e in pair.weir.ctl("events")[1]["events"]), 5)
     pair.settle({case.name: "us" for case in CASES}, 10)
