@@ -42,7 +42,9 @@ def remark(row: dict) -> str:
     words = [text.format(row[key]) for key, text in known if key in row]
     if row["group"] == "publish":
         words += [f"{row[key + '_ns'] / 1e6:.1f} ms {key}" for key in ("compile", "seal", "swap")]
-        words.append(f"p99.9 of bursts {row['burst_p999_ns'] / 1e3:.1f} us, else {row['burst_p999_calm_ns'] / 1e3:.1f}")
+    if "burst_p999_ns" in row:
+        words += [f"{name} of bursts {row[f'burst_{key}_ns'] / 1e3:.1f} us, else {row[f'burst_{key}_calm_ns'] / 1e3:.1f}"
+                  for name, key in (("p99.9", "p999"), ("worst", "worst"))]
     return ", ".join(words)
 
 

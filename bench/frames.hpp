@@ -15,6 +15,7 @@ struct rte_mbuf;
 namespace weir::bench {
 
 inline constexpr std::uint8_t kSyn = 0x02;
+inline constexpr std::uint8_t kRst = 0x04;
 inline constexpr std::uint8_t kAck = 0x10;
 inline constexpr std::uint8_t kSynAck = kSyn | kAck;
 

@@ -161,6 +161,17 @@ void Rig::open(std::uint64_t first, std::uint32_t count) {
     expect_all_sent();
 }
 
+void Rig::reset_from(std::uint64_t first) {
+    for (std::uint64_t flow = first; flow < flows_;) { // a short batch repeats the last one
+        prepare([&](rte_mbuf* mbuf) {
+            frames_.write(mbuf, own_flow(std::min(flow++, flows_ - 1)), kRst);
+        });
+        time_polls();
+        expect_all_sent();
+    }
+    flows_ = first;
+}
+
 void Rig::prepare_hits() {
     prepare([&](rte_mbuf* mbuf) { frames_.write(mbuf, random_flow(), kAck); });
 }

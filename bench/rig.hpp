@@ -79,6 +79,8 @@ public:
     // Packets of the last batch that were sent on.
     std::uint32_t sent() const { return static_cast<std::uint32_t>(wire_.out.size()); }
     void expect_all_sent() const;
+    // The clients of flows [first, flows()) reset their connections; the others go on.
+    void reset_from(std::uint64_t first);
     // Lets the connections go that prepare_new and prepare_mixed opened.
     void close_new();
 

@@ -14,7 +14,7 @@ namespace weir::bench {
 
 struct Row {
     std::string name;
-    std::string group; // pipeline, io, xdp, publish or attack
+    std::string group; // pipeline, io, xdp, publish, stall or attack
     std::string engine = "dpdk";
     std::string mode;     // as in the configuration; empty where it does not matter
     std::string family;   // "v4", "v6" or empty
@@ -50,6 +50,7 @@ void add_scaling_rows(Rows& rows);
 void add_attack_rows(Rows& rows);
 void add_ring_rows(Rows& rows);
 void add_publish_rows(Rows& rows);
+void add_stall_rows(Rows& rows);
 
 // 1000 -> "1k", 16384 -> "16k".
 std::string count_text(std::uint64_t count);

@@ -15,7 +15,7 @@ BUILD = Path(os.environ.get("WEIR_BUILD_DIR", ROOT / "build"))
 
 TEXTS = {
     "name": None,
-    "group": {"pipeline", "io", "xdp", "publish", "attack"},
+    "group": {"pipeline", "io", "xdp", "publish", "stall", "attack"},
     "engine": {"dpdk", "xdp"},
     "mode": {"dsr-l2", "dsr-ipip", "dsr-gue", "nat", "full-nat"},
     "family": {"v4", "v6"},
@@ -63,7 +63,7 @@ def test_rows_of_the_pipeline(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("text", ["workers=2", "attack", "net_ring", "publish", "v4 full 1M"])
+@pytest.mark.parametrize("text", ["workers=2", "attack", "net_ring", "publish", "stall", "v4 full 1M"])
 def test_rows_of(tmp_path: Path, text: str) -> None:
     assert rows_of(tmp_path, "--filter", text, "--seconds", "0.001")
 
