@@ -4,6 +4,7 @@
 #include <spdlog/spdlog.h>
 
 #include <algorithm>
+#include <filesystem>
 
 #include "control/compile/identity.hpp"
 #include "control/compile/windows.hpp"
@@ -67,6 +68,9 @@ Expected<void> Controller::start() {
         else
             spdlog::error("{}/{}: {}", directory, kAdminFile, admin.error().sentence);
     }
+    drained_ = std::filesystem::exists(directory + "/" + kDrainedFile);
+    if (drained_)
+        spdlog::warn("this node is drained; `weirctl node resume` puts it back into service");
     if (auto opened = kernel_side_.open(); !opened)
         return opened;
     note("interfaces", kernel_side_.sync(config_, false));
@@ -410,6 +414,7 @@ Snapshot Controller::snapshot() {
                     .live = link_.live(),
                     .engine = link_.engine(),
                     .ready = ready_ && steered_ && link_.engine() != nullptr,
+                    .drained = drained_,
                     .engine_mode = "dpdk",
                     .engine_why = config_.engine.mode == config::EngineMode::kAuto
                                       ? "mode = \"auto\", and DPDK can drive the devices"

@@ -65,6 +65,10 @@ public:
     [[nodiscard]] BackendAdmin admin_of(const std::string& pool, const std::string& backend) const;
     [[nodiscard]] bool has_backend(const std::string& pool, const std::string& backend) const;
 
+    // Drained: this node takes no part in the election of VIP owners, until it is resumed. On disk
+    // before it is so.
+    Expected<void> set_drained(bool drained);
+
     [[nodiscard]] Snapshot snapshot();
     [[nodiscard]] const EventLog& events() const { return events_; }
 
@@ -136,6 +140,7 @@ private:
     bool ownership_due_ = false; // the configuration in force has not reached it yet
     bool forwarding_ = false;    // this engine has taken a generation of ours
     bool usable_ = false;        // the engine has the configuration's interfaces
+    bool drained_ = false;       // by an operator
     bool steered_ = false;       // the live generation's match table is in force
 
     std::optional<CompiledState> compiled_; // of the live generation

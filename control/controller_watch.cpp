@@ -5,8 +5,10 @@
 #include <algorithm>
 #include <atomic>
 #include <ctime>
+#include <filesystem>
 
 #include "control/controller.hpp"
+#include "control/state_files.hpp"
 #include "control/vrrp/wire.hpp"
 
 namespace weir::control {
@@ -30,7 +32,8 @@ bool Controller::worker_stalled() const {
 }
 
 OwnershipFacts Controller::ownership_facts() {
-    OwnershipFacts facts{.can_forward = forwarding_ && link_.engine() != nullptr && usable_,
+    OwnershipFacts facts{.can_forward =
+                             forwarding_ && link_.engine() != nullptr && usable_ && !drained_,
                          .worker_stalled = worker_stalled(),
                          .interfaces_down = {},
                          .pool_percent_up = {}};
@@ -54,6 +57,24 @@ OwnershipFacts Controller::ownership_facts() {
         facts.pool_percent_up.push_back(static_cast<unsigned>(
             std::size_t{100} * up[pool.name] / std::max<std::size_t>(1, pool.backends.size())));
     return facts;
+}
+
+Expected<void> Controller::set_drained(bool drained) {
+    const std::string path = settings_.runtime_directory + "/" + kDrainedFile;
+    if (drained) {
+        if (auto written = write_whole(path, "weirctl node resume takes this node back\n", 0644);
+            !written)
+            return written;
+    } else if (std::error_code error; !std::filesystem::remove(path, error) && error) {
+        return Error{"cannot remove " + path + ": " + error.message()};
+    }
+    if (drained_ != drained) {
+        spdlog::info("the node is {}", drained ? "drained" : "back in service");
+        events_.add("node", config_.node.name, drained ? "drained" : "back in service");
+    }
+    drained_ = drained;
+    ownership_.set_facts(config_, ownership_facts());
+    return {};
 }
 
 void Controller::watch() {

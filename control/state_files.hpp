@@ -13,6 +13,7 @@
 namespace weir::control {
 
 inline constexpr const char* kAdminFile = "admin.json";
+inline constexpr const char* kDrainedFile = "drained"; // there: this node hands its VIPs over
 inline constexpr const char* kAcceptedFile = "accepted.toml";
 inline constexpr const char* kHashKeyFile = "hash.key";
 inline constexpr const char* kLockFile = "control.lock";

@@ -5,6 +5,7 @@
 
 #include "control/api/capture.hpp"
 #include "control/api/connection_list.hpp"
+#include "control/api/node_desk.hpp"
 #include "control/api/views.hpp"
 
 namespace weir::control {
@@ -144,13 +145,36 @@ void operate(Controller& controller, const HttpRequest& request, const std::stri
         respond(refusal(500, set.error().sentence));
 }
 
-void post(Controller& controller, const HttpRequest& request, const HttpRespond& respond) {
+NodeDesk::Traffic traffic_of(const Snapshot& snapshot) {
+    NodeDesk::Traffic traffic;
+    if (snapshot.compiled == nullptr)
+        return traffic;
+    for (const auto id : snapshot.compiled->vip_ids) {
+        const lb::VipCounters counters = vip_counters(snapshot, id);
+        traffic.packets += counters.packets + counters.reply_packets;
+        traffic.connections += counters.connections_active;
+    }
+    return traffic;
+}
+
+NodeDesk::Access access_for_node(Controller& controller) {
+    return {.groups = [&controller] { return controller.snapshot().election.groups; },
+            .set_drained = [&controller](bool drained) { return controller.set_drained(drained); },
+            .traffic = [&controller] { return traffic_of(controller.snapshot()); }};
+}
+
+void post(Controller& controller, NodeDesk& node, const HttpRequest& request,
+          const HttpRespond& respond) {
     if (!request.local) {
         respond(refusal(403, "changes are made over the Unix socket only"));
         return;
     }
     if (request.path == "/v1/apply") {
         apply(controller, request, respond);
+        return;
+    }
+    if (request.path == "/v1/node") {
+        node.handle(request, respond);
         return;
     }
     constexpr std::string_view kMiddle = "/backends/";
@@ -173,7 +197,8 @@ HttpHandler api_routes(boost::asio::io_context& io, Controller& controller) {
                                     [&controller](const channel::Capture& order) {
                                         return controller.order_capture(order);
                                     }});
-    return [&io, &controller, desk](const HttpRequest& request, const HttpRespond& respond) {
+    auto node = std::make_shared<NodeDesk>(io, access_for_node(controller));
+    return [&io, &controller, desk, node](const HttpRequest& request, const HttpRespond& respond) {
         if (request.method == "GET" && request.path == "/v1/capture")
             respond(desk->start(request));
         else if (request.method == "GET" && request.path == "/v1/connections")
@@ -182,7 +207,7 @@ HttpHandler api_routes(boost::asio::io_context& io, Controller& controller) {
         else if (request.method == "GET")
             respond(get(controller, request));
         else if (request.method == "POST")
-            post(controller, request, respond);
+            post(controller, *node, request, respond);
         else
             respond(refusal(405, "only GET and POST are understood"));
     };

@@ -28,6 +28,7 @@ struct Snapshot {
     const Engine* engine = nullptr;          // null: not connected
 
     bool ready = false;
+    bool drained = false; // takes no part in the election
     std::string engine_mode;
     std::string engine_why;
     vrrp::Status election; // empty with static ownership

@@ -278,6 +278,7 @@ json status_view(const Snapshot& snapshot) {
             {"version", WEIR_VERSION},
             {"engine", engine_json(snapshot)},
             {"ownership", config::to_string(snapshot.config.ownership)},
+            {"drained", snapshot.drained},
             {"vrrp", vrrp_view(snapshot)},
             {"interfaces", interfaces_json(snapshot)},
             {"vips", std::move(vips)},

@@ -44,6 +44,22 @@ void add_backend_commands(CLI::App& app, Command& command) {
         ->required();
 }
 
+void add_node_commands(CLI::App& app, Command& command) {
+    CLI::App* group = app.add_subcommand("node", "take this node out of service, or back in");
+    group->require_subcommand(1);
+    const auto add = [&](const std::string& action, const std::string& description) {
+        CLI::App* added = group->add_subcommand(action, description);
+        added->callback([&command, action] {
+            command.verb = Verb::kNode;
+            command.action = action;
+        });
+        return added;
+    };
+    add("drain", "hand its VIPs to another node and keep out of the election")
+        ->add_flag("--force", command.force, "even when no other node takes them");
+    add("resume", "take part in the election again");
+}
+
 void add_connections_command(CLI::App& app, Command& command) {
     CLI::App* connections =
         add_command(app, command, Verb::kConnections, "connections", "the live connection table");
@@ -100,6 +116,7 @@ void add_commands(CLI::App& app, Command& command, std::vector<std::string>& pac
         ->required();
 
     add_backend_commands(app, command);
+    add_node_commands(app, command);
     add_command(app, command, Verb::kCounters, "counters", "every verdict with its count");
     add_command(app, command, Verb::kDrops, "drops", "the verdicts that dropped something");
 

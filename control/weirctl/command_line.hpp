@@ -22,6 +22,7 @@ enum class Verb : std::uint8_t {
     kPoolList,
     kPoolShow,
     kBackend,
+    kNode,
     kCounters,
     kDrops,
     kConnections,
@@ -36,7 +37,8 @@ struct Command {
     bool json = false;
     std::string file;         // check, apply
     std::string name;         // of the VIP or pool to show
-    std::string action;       // backend: drain | ready | disable | weight
+    std::string action;       // backend: drain | ready | disable | weight; node: drain | resume
+    bool force = false;       // node drain
     std::string backend;      // POOL/NAME; connections: empty for all
     std::uint16_t weight = 0; // backend weight
     std::string vip;          // connections, capture: empty for all

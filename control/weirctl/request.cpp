@@ -31,6 +31,13 @@ Request change_backend(const Command& command) {
             body.dump(), "application/json"};
 }
 
+Request change_node(const Command& command) {
+    nlohmann::json body{{"action", command.action}};
+    if (command.force)
+        body["force"] = true;
+    return {"POST", "/v1/node", body.dump(), "application/json"};
+}
+
 // What has been said, as a query.
 std::string query_of(const std::vector<std::pair<const char*, std::string>>& said) {
     std::string query;
@@ -95,6 +102,8 @@ Request request_of(const Command& command, std::string configuration) {
         return get("/v1/pools/" + percent_encoded(command.name));
     case Verb::kBackend:
         return change_backend(command);
+    case Verb::kNode:
+        return change_node(command);
     case Verb::kCounters:
         return get("/v1/counters");
     case Verb::kDrops:

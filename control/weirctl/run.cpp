@@ -17,6 +17,7 @@
 #include "control/weirctl/counters_text.hpp"
 #include "control/weirctl/events_text.hpp"
 #include "control/weirctl/field.hpp"
+#include "control/weirctl/node_text.hpp"
 #include "control/weirctl/pool_text.hpp"
 #include "control/weirctl/request.hpp"
 #include "control/weirctl/status_text.hpp"
@@ -85,6 +86,8 @@ std::string answer_text(const Command& command, const json& answer) {
         return pool_text(answer);
     case Verb::kBackend:
         return backend_changed_text(answer);
+    case Verb::kNode:
+        return node_text(answer);
     case Verb::kCounters:
         return counters_text(answer);
     case Verb::kDrops:

@@ -76,6 +76,10 @@ TEST(Requests, AreThoseOfTheApi) {
     EXPECT_EQ(line({"connections", "--client", "2001:db8::/32", "--state", "syn_seen,midstream",
                     "--limit", "20"}),
               "GET /v1/connections?client=2001:db8::%2F32&state=syn_seen%2Cmidstream&limit=20");
+    EXPECT_EQ(line({"node", "resume"}), "POST /v1/node");
+    EXPECT_EQ(ask({"node", "drain"}, 200, "{}").body, R"({"action":"drain"})");
+    EXPECT_EQ(ask({"node", "drain", "--force"}, 200, "{}").body,
+              R"({"action":"drain","force":true})");
     const std::string explain = "GET /v1/explain?packet=tcp%20%5B2001:db8::1%5D:1%20192.0.2.1:2";
     EXPECT_EQ(line({"explain", "tcp [2001:db8::1]:1 192.0.2.1:2"}), explain);
     EXPECT_EQ(line({"explain", "tcp", "[2001:db8::1]:1", "192.0.2.1:2"}), explain);

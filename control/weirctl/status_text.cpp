@@ -15,7 +15,8 @@ std::string state_line(const json& status) {
     const std::string generation = count_of(status, "generation") == 0
                                        ? std::string("no generation yet")
                                        : "generation " + digits_of(status, "generation");
-    return (is_true(status, "ready") ? "ready, " : "NOT READY, ") + generation;
+    return (is_true(status, "ready") ? "ready, " : "NOT READY, ") + generation +
+           (is_true(status, "drained") ? ", DRAINED" : "");
 }
 
 std::string engine_lines(const json& engine) {

@@ -12,6 +12,7 @@
 #include "control/weirctl/configuration_text.hpp"
 #include "control/weirctl/connections_text.hpp"
 #include "control/weirctl/counters_text.hpp"
+#include "control/weirctl/node_text.hpp"
 #include "control/weirctl/pool_text.hpp"
 #include "control/weirctl/status_text.hpp"
 #include "control/weirctl/vip_text.hpp"
@@ -38,6 +39,8 @@ const Case kCases[] = {
     {"pool_show", pool_text},
     {"pool_show_empty", pool_text},
     {"backend", backend_changed_text},
+    {"node_drained", node_text},
+    {"node_resumed", node_text},
     {"counters", counters_text},
     {"counters_stopped", counters_text},
     {"drops", drops_text},

@@ -7,95 +7,25 @@ import os
 import signal
 import time
 from collections.abc import Iterator
-from types import SimpleNamespace
 
 import pytest
 
-from keepalived import VrrpCapture
-from lab import LAN4, LAN6, LB4, LB6, MAC, UPLINK, VIP4, Lab
+from lab import UPLINK, Lab
 from lateness import Lateness
-from netns import Namespace, wait_for
-from spec import Spec
-from traffic import http_once
+from netns import wait_for
+from pair import INTERVAL_S, PRIORITIES, SECOND4, VIP, Pair, skew_s
+from traffic import Load, http_once
 from weir import Node, Weir
 
-SECRET = "one secret for both of them\n"
-INTERVAL_S = 0.030
-PRIORITIES = {"a": 200, "b": 100}
-SECOND4, SECOND6 = LAN4.format(4), LAN6.format(4)
-VIP = VIP4["full-nat"]
 TARGET_S = 0.150
 HANDOVER_MARGIN_S = 0.010
 
 
-def skew_s(priority: int) -> float:
-    return (256 - priority) / 256 * INTERVAL_S
-
-
-def spec_of(name: str, secret: str) -> Spec:
-    return Spec("veth", 1, modes=("full-nat",), families=(4,), protocols=("tcp",),
-                extra='[ownership]\nmode = "vrrp"\n\n[ownership.group.main]\nvrid = 77\n'
-                f'priority = {PRIORITIES[name]}\nsecret_file = "{secret}"\n')
-
-
-class Two:
-    """Nodes a (the lab's balancer) and b (one more on the same switch)."""
-
-    def __init__(self, lab: Lab, lateness: Lateness) -> None:
-        self.lab, self.lateness = lab, lateness
-        secret = lab.work / "vrrp.secret"
-        secret.write_text(SECRET)
-        self.second = Namespace(f"{lab.tag}-lb2").create()
-        lab._plug(self.second, UPLINK, MAC.format(4), None, None, queues=2)
-        other = SimpleNamespace(lb=self.second, work=lab.work / "second", reset_lb=lambda: None)
-        spec = spec_of("b", str(secret))
-        self.a = Weir(lab, spec_of("a", str(secret)), "node-a")
-        self.b = Weir(other, spec, "node-b")
-        self.text_b = spec.toml().replace(f'"{LB4}/', f'"{SECOND4}/').replace(f'"{LB6}/', f'"{SECOND6}/')
-        self.capture = VrrpCapture(lab.switch, "br0", lab.work / "pair.txt")
-
-    def start(self) -> None:
-        self.b.start(self.text_b)
-        self.a.start()
-        self.wait_owner("a")
-
-    def stop(self) -> None:
-        for weir in (self.a, self.b):
-            weir.stop()
-        self.capture.stop()
-        self.lab.switch.ip(f"link del {self.lab.port_of(self.second, UPLINK)}", check=False)
-        self.second.delete()
-
-    def has(self, name: str) -> bool:
-        ns = self.lab.lb if name == "a" else self.second
-        return f" {VIP}/32" in ns.ip(f"-o addr show dev {UPLINK}")
-
-    def wait_owner(self, name: str, timeout_s: float = 10) -> None:
-        other = "b" if name == "a" else "a"
-        wait_for(f"{name} alone owns the VIP", lambda: self.has(name) and not self.has(other), timeout_s, 0.01)
-
-    def times(self, since: float) -> dict[str, list[tuple[float, int]]]:
-        """Adverts (time, priority) of each node."""
-        sources = {LB4: "a", SECOND4: "b"}
-        found: dict[str, list[tuple[float, int]]] = {"a": [], "b": []}
-        for advert in self.capture.adverts():
-            if advert.vrid == 77 and advert.at >= since and advert.source in sources:
-                found[sources[advert.source]].append((advert.at, advert.priority))
-        return found
-
-    def takeover_s(self, cut: float) -> tuple[float, float]:
-        """From a's last advert of an owner to b's first after the moment CUT; and how late the machine was meanwhile."""
-        seen = self.times(cut - 1)
-        first = min(at for at, _ in seen["b"] if at >= cut)
-        last = max(at for at, priority in seen["a"] if priority and at < first)
-        return first - last, self.lateness.worst_s(last, first)
-
-
 @pytest.fixture(scope="module")
-def two(lab: Lab, session_node: Node) -> Iterator[Two]:
+def two(lab: Lab, session_node: Node) -> Iterator[Pair]:
     session_node.stop()
     with Lateness(lab.work / "lateness") as lateness:
-        made = Two(lab, lateness)
+        made = Pair(lab, lateness)
         try:
             made.start()
             yield made
@@ -104,7 +34,7 @@ def two(lab: Lab, session_node: Node) -> Iterator[Two]:
 
 
 @pytest.mark.parametrize("trials", [10, pytest.param(50, marks=pytest.mark.slow)])
-def test_a_dead_node_is_replaced_in_time(two: Two, trials: int) -> None:
+def test_a_dead_node_is_replaced_in_time(two: Pair, trials: int) -> None:
     """Its cable is cut; it comes back, and being better takes over again. Every time within the target, but for what the
     machine itself was late."""
     port = two.lab.port_of(two.lab.lb, UPLINK)
@@ -125,7 +55,7 @@ def test_a_dead_node_is_replaced_in_time(two: Two, trials: int) -> None:
     assert max(t - late for t, late in took) <= TARGET_S
 
 
-def test_planned_handover_takes_the_skew_and_traffic_goes_on(two: Two) -> None:
+def test_planned_handover_takes_the_skew_and_traffic_goes_on(two: Pair) -> None:
     two.wait_owner("a")
     assert http_once(two.lab.client, VIP, 80).backend
     before = time.time()
@@ -144,8 +74,54 @@ def test_planned_handover_takes_the_skew_and_traffic_goes_on(two: Two) -> None:
     two.wait_owner("a")
 
 
+def drain(weir: Weir, *options: str) -> dict:
+    code, answer = weir.ctl("node", "drain", *options)
+    assert code == 0
+    return answer
+
+
+def test_a_drained_node_hands_over_and_stays_out_until_it_is_resumed(two: Pair) -> None:
+    """Of each client at most the request under way fails: full-nat connections end with their node. A new control is
+    drained too."""
+    two.wait_owner("a")
+    with Load(two.lab.client, VIP, 80, threads=2, kept=False) as load:
+        wait_for("requests are answered", lambda: load.requests > 20)
+        answer = drain(two.a)
+        two.wait_owner("b")
+        wait_for("b answers", lambda before=load.requests: load.requests > before + 20)
+    assert len(load.failures) <= load.threads, load.failures
+    assert [(group["name"], group["owner"]) for group in answer["groups"]] == [("main", SECOND4)]
+    assert answer["state"] == "drained" and answer["groups"][0]["handover_ms"] < 1000
+    assert two.a.status()["drained"] and "DRAINED" in two.a.ctl_text("status")[1]
+    two.a.kill_control()
+    two.a.start_control()
+    two.a.wait_ready()
+    time.sleep(10 * INTERVAL_S)  # three times what it takes to win an election
+    assert two.has("b") and not two.has("a") and two.a.status()["drained"]
+    code, answer = two.a.ctl("node", "resume")
+    assert code == 0 and answer["state"] == "in service"
+    two.wait_owner("a")
+    said = [event["text"] for event in two.a.ctl("events")[1]["events"] if event["kind"] == "node"]
+    assert said == ["back in service"]  # control is new, and was told nothing else
+
+
+def test_a_node_without_a_peer_is_not_drained(two: Pair) -> None:
+    """Unless it is forced: then it has let go."""
+    two.wait_owner("a")
+    drain(two.b)  # owns nothing, so it may go; from now on nobody else is there
+    code, said = two.a.ctl_text("node", "drain")
+    assert code == 1 and "no other node has taken over main" in said
+    two.wait_owner("a")
+    assert not two.a.status()["drained"] and http_once(two.lab.client, VIP, 80).backend
+    assert drain(two.a, "--force")["groups"] == [{"name": "main", "owner": None, "handover_ms": None}]
+    wait_for("nobody owns it", lambda: not two.has("a") and not two.has("b"))
+    for weir in (two.a, two.b):
+        assert weir.ctl("node", "resume")[0] == 0
+    two.wait_owner("a")
+
+
 @pytest.mark.parametrize("how", ["kill", "stop"])
-def test_control_that_dies_or_stands_still_loses_the_vip(two: Two, how: str) -> None:
+def test_control_that_dies_or_stands_still_loses_the_vip(two: Pair, how: str) -> None:
     """Its kernel gives the address up by itself; on SIGCONT it steps down, and wins again in order."""
     two.wait_owner("a")
     before = time.time()

@@ -149,7 +149,8 @@ def wrk(ns: Namespace, address: str, port: int, seconds: int = 10, threads: int 
 
 @dataclass
 class Load:
-    """Steady requests in the background until stop(): half of the threads keep their connection, half open one each.
+    """Steady requests in the background until stop(): half of the threads keep their connection, half open one each;
+    without KEPT all open one each.
 
     Every failed request is recorded with its time; nothing is retried. A kept connection that fails is replaced.
     """
@@ -160,6 +161,7 @@ class Load:
     threads: int = 4
     pause_s: float = 0.002
     timeout_s: float = 3
+    kept: bool = True
     requests: int = 0
     failures: list[tuple[float, str]] = field(default_factory=list)
     answers: list[tuple[float, str]] = field(default_factory=list)
@@ -167,7 +169,7 @@ class Load:
     def __post_init__(self) -> None:
         self._stop = threading.Event()
         self._lock = threading.Lock()
-        self._threads = [threading.Thread(target=self._work, args=(i % 2 == 0,), daemon=True)
+        self._threads = [threading.Thread(target=self._work, args=(self.kept and i % 2 == 0,), daemon=True)
                          for i in range(self.threads)]
 
     def start(self) -> Load:
