@@ -87,6 +87,9 @@ std::vector<std::string> restart_needed(const Config& running, const Config& wan
     if (running.api_listen != wanted.api_listen) {
         changed.emplace_back("api.listen");
     }
+    if (running.hash_key_file != wanted.hash_key_file) {
+        changed.emplace_back("cluster.hash_key_file");
+    }
     return changed;
 }
 

@@ -48,6 +48,7 @@ TEST(RestartNeeded, NamesEachKey) {
         {"", kDevice + "\npunt.other_pps = 1", "", {"interface.up.punt.other_pps"}},
         {"", kDevice, "[snat]\nports = \"2000-3000\"", {"snat.ports"}},
         {"", kDevice, "[api]\nlisten = \"127.0.0.1:1\"", {"api.listen"}},
+        {"", kDevice, "[cluster]\nhash_key_file = \"/k\"", {"cluster.hash_key_file"}},
         {"", kDevice, "[interface.b]\ndevice = \"eth0\"", {"interface.b"}},
         {"", "device = \"eth0\"", "", {"interface.up.device"}},
     };

@@ -269,6 +269,7 @@ struct Config {
     OwnershipMode ownership = OwnershipMode::kStatic;
     std::vector<VrrpGroupConfig> vrrp_groups; // only with OwnershipMode::kVrrp
     std::optional<net::Endpoint> api_listen;  // with its port
+    std::string hash_key_file;                // empty: a key of this node's own
     friend bool operator==(const Config&, const Config&) = default;
 };
 

@@ -95,7 +95,7 @@ struct Draft {
 
 // One per file of the same name; each reads its tables from the root and checks what can be checked
 // within one table.
-void read_node_engine_api(const Node& root, Draft& draft); // engine_section.cpp
+void read_node_wide(const Node& root, Draft& draft); // engine_section.cpp
 void read_interfaces(const Node& root, Draft& draft);      // interface_section.cpp
 void read_snat(const Node& root, Draft& draft);            // interface_section.cpp
 void read_tunnel(const Node& root, Draft& draft);          // tunnel_section.cpp

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// Reads [node], [engine] and [api].
+// Reads [node], [engine], [api] and [cluster].
 #include <algorithm>
 
 #include "config/draft.hpp"
@@ -78,7 +78,7 @@ void read_api(const Node& table, Draft& draft) {
 
 } // namespace
 
-void read_node_engine_api(const Node& root, Draft& draft) {
+void read_node_wide(const Node& root, Draft& draft) {
     const Section top(root, "the configuration", "", draft.diagnostics);
     if (const Node* node = top.table("node")) {
         const Section section(*node, "[node]", "node", draft.diagnostics);
@@ -89,6 +89,10 @@ void read_node_engine_api(const Node& root, Draft& draft) {
     }
     if (const Node* api = top.table("api")) {
         read_api(*api, draft);
+    }
+    if (const Node* cluster = top.table("cluster")) {
+        const Section section(*cluster, "[cluster]", "cluster", draft.diagnostics);
+        section.text("hash_key_file", draft.config.hash_key_file, 4096);
     }
 }
 

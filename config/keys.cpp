@@ -33,7 +33,7 @@ constexpr Key kKeys[] = {
     {kTop, "vip", kTable},
     {kTop, "ownership", kTable},
     {kTop, "api", kTable},
-    {kTop, "cluster", kTable, kNotYet},
+    {kTop, "cluster", kTable},
 
     {"node", "name", kLive},
 
@@ -136,6 +136,8 @@ constexpr Key kKeys[] = {
     {kTrack, "quorum", kLive},
 
     {"api", "listen", kRestart},
+
+    {"cluster", "hash_key_file", kRestart},
 };
 
 } // namespace

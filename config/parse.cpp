@@ -34,7 +34,7 @@ ParseResult parse(std::string_view text, std::string file) {
     }
     const Node& root = std::get<Node>(document);
     Draft draft(diagnostics);
-    read_node_engine_api(root, draft);
+    read_node_wide(root, draft);
     read_interfaces(root, draft);
     read_snat(root, draft);
     read_tunnel(root, draft);

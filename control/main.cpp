@@ -159,7 +159,9 @@ int run(const Options& options) {
     if (!claimed)
         return fail(claimed.error().sentence);
     const auto hash_key =
-        control::load_hash_key(options.runtime_directory + "/" + control::kHashKeyFile);
+        control::load_hash_key(parsed.config->hash_key_file.empty()
+                                   ? options.runtime_directory + "/" + control::kHashKeyFile
+                                   : parsed.config->hash_key_file);
     if (!hash_key)
         return fail(hash_key.error().sentence);
 

@@ -140,6 +140,12 @@ std::vector<std::string> Ownership::configure(const config::Config& config) {
         return {};
     }
     std::vector<std::string> problems;
+    if (config.hash_key_file.empty() &&
+        std::any_of(config.vips.begin(), config.vips.end(),
+                    [](const config::VipConfig& vip) { return config::is_dsr(vip.forward); }))
+        problems.emplace_back("the flow hash key is this node's own: when a VIP moves to another "
+                              "node its DSR connections go to other backends and break; give the "
+                              "nodes one [cluster] hash_key_file");
     std::vector<vrrp::Group> groups;
     for (const config::VrrpGroupConfig& wanted : config.vrrp_groups) {
         auto group = group_of(config, wanted);

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -25,11 +26,12 @@ def skew_s(priority: int) -> float:
     return (256 - priority) / 256 * INTERVAL_S
 
 
-def spec_of(name: str, secret: str, more: Mapping[str, Any]) -> Spec:
+def spec_of(name: str, shared: Path, more: Mapping[str, Any]) -> Spec:
     settings = {"modes": ("full-nat",), "families": (4,), "protocols": ("tcp",), **more}
     return Spec("veth", 1, **settings,
-                extra='[ownership]\nmode = "vrrp"\n\n[ownership.group.main]\nvrid = 77\n'
-                f'priority = {PRIORITIES[name]}\nsecret_file = "{secret}"\n')
+                extra=f'[cluster]\nhash_key_file = "{shared}/flow.key"\n\n'
+                '[ownership]\nmode = "vrrp"\n\n[ownership.group.main]\nvrid = 77\n'
+                f'priority = {PRIORITIES[name]}\nsecret_file = "{shared}/vrrp.secret"\n')
 
 
 class Pair:
@@ -37,13 +39,12 @@ class Pair:
 
     def __init__(self, lab: Lab, lateness: Lateness, **more: Any) -> None:
         self.lab, self.lateness = lab, lateness
-        secret = lab.work / "vrrp.secret"
-        secret.write_text(SECRET)
+        (lab.work / "vrrp.secret").write_text(SECRET)
         self.second = Namespace(f"{lab.tag}-lb2").create()
         lab._plug(self.second, UPLINK, MAC.format(4), None, None, queues=2)
         other = SimpleNamespace(lb=self.second, work=lab.work / "second", reset_lb=lambda: None)
-        spec = spec_of("b", str(secret), more)
-        self.a = Weir(lab, spec_of("a", str(secret), more), "node-a")
+        spec = spec_of("b", lab.work, more)
+        self.a = Weir(lab, spec_of("a", lab.work, more), "node-a")
         self.b = Weir(other, spec, "node-b")
         self.text_b = spec.toml().replace(f'"{LB4}/', f'"{SECOND4}/').replace(f'"{LB6}/', f'"{SECOND6}/')
         self.capture = VrrpCapture(lab.switch, "br0", lab.work / "pair.txt")
