@@ -34,6 +34,7 @@ inline constexpr std::uint8_t kRowFree = 0; // HotRow::state of an entry that is
 inline constexpr std::uint8_t kRowProbation = 1;       // half-open: may be recycled at any time
 inline constexpr std::uint8_t kRowReplyIndexed = 2;    // NAT: found from the backend's side, too
 inline constexpr std::uint8_t kRowCallerFlags = 4 | 8; // no meaning to the table
+inline constexpr std::uint8_t kRowStrayReplies = 4;    // the backend's packets reach another worker
 
 struct alignas(32) HotRow {
     weir_address client; // IPv4 as ::ffff:a.b.c.d

@@ -149,11 +149,14 @@ ConnectionTable::Adopted ConnectionTable::adopt(std::span<std::byte> memory,
     result.outcome = Adoption::kAdopted;
     result.table.attach(memory);
     std::uint32_t in_use = 0;
-    for (EntryIndex entry = 0; entry < geometry.capacity; ++entry)
-        in_use += result.table.hot_[entry].state != kRowFree;
+    for (EntryIndex entry = 0; entry < geometry.capacity; ++entry) {
+        const HotRow& row = result.table.hot_[entry];
+        in_use += row.state != kRowFree;
+        result.half_open += row.state != kRowFree && (row.flags & kRowProbation) != 0;
+    }
     result.table.rebuild();
     result.kept = result.table.entries();
-    result.discarded = in_use - result.kept;
+    result.discarded = in_use - result.half_open - result.kept;
     return result;
 }
 
@@ -166,9 +169,14 @@ void ConnectionTable::rebuild() {
     store_relaxed(&header_->entries, 0u);
     store_relaxed(&header_->probation_entries, 0u);
     free_ = kNoEntry;
+    constexpr EntryIndex kAhead = 16; // rows whose buckets are on their way
     for (EntryIndex entry = capacity_; entry-- > 0;) {
         const HotRow& row = hot_[entry];
         const ColdRow& cold_row = cold_[entry];
+        if (entry >= kAhead) {
+            index_.prefetch(cold_[entry - kAhead].forward_hash);
+            index_.prefetch(cold_[entry - kAhead].reply_hash);
+        }
         const bool trusted =
             row.state != kRowFree && (row.flags & kRowProbation) == 0 && row.vip < vip_count_ &&
             cold_row.check == row_check(row, cold_row.forward_hash, cold_row.reply_hash);
@@ -327,6 +335,44 @@ void ConnectionTable::promote(EntryIndex entry, std::uint16_t now_s) {
         return;
     unlink_probation(entry);
     confirm(entry, now_s);
+}
+
+InsertResult ConnectionTable::restore(const HotRow& row, const ColdRow& hashes) {
+    assert(row.state != kRowFree && (row.flags & kRowProbation) == 0 && row.vip < vip_count_);
+    NewConnection connection;
+    connection.key = forward_key(row.client, row.client_port, row.service_port, row.vip);
+    connection.forward_hash = hashes.forward_hash;
+    connection.reply_hash = hashes.reply_hash;
+    connection.reply_indexed = (row.flags & kRowReplyIndexed) != 0;
+    if (const EntryIndex same = find_forward(connection.forward_hash, connection.key);
+        same != kNoEntry)
+        return {InsertOutcome::kExists, same};
+    if (free_ == kNoEntry)
+        return {InsertOutcome::kTableFull, kNoEntry};
+    const EntryIndex entry = free_;
+    if (!index_entry(entry, connection))
+        return {InsertOutcome::kBucketFull, kNoEntry};
+    take_free();
+    ColdRow cold_row = hashes;
+    cold_row.check = row_check(row, cold_row.forward_hash, cold_row.reply_hash);
+    const auto cold_words = std::bit_cast<ColdWords>(cold_row);
+    store_relaxed(words_of(cold_[entry]), cold_words[0]);
+    store_relaxed(words_of(cold_[entry]) + 1, cold_words[1]);
+    const auto hot_words = std::bit_cast<HotWords>(row);
+    for (std::size_t word = 0; word < 3; ++word)
+        store_relaxed(words_of(hot_[entry]) + word, hot_words[word]);
+    store_changing(hot_[entry], row);
+    count(row.vip, 1);
+    return {InsertOutcome::kInserted, entry};
+}
+
+void ConnectionTable::amend(EntryIndex entry, std::uint16_t last_hop, std::uint8_t caller_flags) {
+    HotRow changed = hot_[entry];
+    changed.last_hop = last_hop & kNoLastHop;
+    changed.flags = ((changed.flags & ~unsigned{kRowCallerFlags}) |
+                     (caller_flags & unsigned{kRowCallerFlags})) &
+                    0xf;
+    store_changing(hot_[entry], changed);
 }
 
 void ConnectionTable::erase(EntryIndex entry) {

@@ -184,6 +184,14 @@ public:
     // The handshake is complete: the entry leaves probation. No effect on a confirmed entry.
     void promote(EntryIndex entry, std::uint16_t now_s);
 
+    // A confirmed connection of another table goes on in this one, as old as it is. `hashes`: its
+    // cold row, with the hashes it is found by here. kInserted, kExists, kTableFull or kBucketFull.
+    // REQUIRES: row.vip < geometry.vips, row.state != kRowFree, no kRowProbation.
+    InsertResult restore(const HotRow& row, const ColdRow& hashes);
+
+    // Changes what does not identify the connection: last_hop and the caller's flags.
+    void amend(EntryIndex entry, std::uint16_t last_hop, std::uint8_t caller_flags);
+
     // Visits the next `budget` entries and removes those idle for timeout_of(const HotRow&) seconds
     // or longer, after telling on_expired(EntryIndex, const HotRow&, const ColdRow&). Returns the
     // number removed. Neither callback may change the table.
@@ -193,7 +201,8 @@ public:
 
     // --- Numbers ------------------------------------------------------------------------------
     std::uint32_t capacity() const { return capacity_; }
-    std::uint32_t entries() const { return header_->entries; }
+    // Any thread may ask.
+    std::uint32_t entries() const { return __atomic_load_n(&header_->entries, __ATOMIC_RELAXED); }
     std::uint32_t probation_entries() const { return header_->probation_entries; }
     // A new entry on probation would push an older one out.
     bool probation_full() const {
@@ -243,7 +252,8 @@ struct ConnectionTable::Adopted {
     Adoption outcome = Adoption::kNotATable;
     ConnectionTable table;
     std::uint32_t kept = 0;
-    std::uint32_t discarded = 0; // on probation, damaged or double
+    std::uint32_t half_open = 0; // on probation: let go
+    std::uint32_t discarded = 0; // damaged or double
 };
 
 template <class SameReply, class OnRecycled>

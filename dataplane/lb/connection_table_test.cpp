@@ -288,7 +288,8 @@ TEST(ConnectionTable, AdoptionKeepsConfirmedRowsAndDropsDamagedOnes) {
     const auto adopted = ConnectionTable::adopt(memory.span(), geometry);
     ASSERT_EQ(adopted.outcome, ConnectionTable::Adoption::kAdopted);
     EXPECT_EQ(adopted.kept, 499u);
-    EXPECT_EQ(adopted.discarded, 101u);
+    EXPECT_EQ(adopted.half_open, 100u);
+    EXPECT_EQ(adopted.discarded, 1u);
     EXPECT_TRUE(adopted.table.consistent());
     for (std::uint32_t client = 0; client < 600; ++client) {
         const auto known = connection_of(client, static_cast<std::uint16_t>(client % 4));

@@ -27,7 +27,7 @@
 namespace weir::lb {
 
 inline constexpr std::uint64_t kCountersMagic = 0x31544e4352494557; // "WEIRCNT1"
-inline constexpr std::uint32_t kCountersVersion = 2;
+inline constexpr std::uint32_t kCountersVersion = 3;
 inline constexpr std::size_t kVerdictSlots = 64;
 static_assert(WEIR_VERDICT_COUNT <= kVerdictSlots);
 
@@ -75,7 +75,10 @@ struct alignas(64) WorkerCounters {
     std::uint64_t heartbeat_ns; // CLOCK_MONOTONIC, renewed at least every millisecond
     std::uint64_t core;
     std::uint64_t rx_missed; // packets the ports lost before the worker saw them
-    std::uint64_t reserved[3];
+    // Of the dataplane before, written once, before the worker forwards (lb/takeover.hpp).
+    std::uint64_t connections_adopted;
+    std::uint64_t connections_moved; // of those, from another worker's table
+    std::uint64_t connections_refused;
     std::uint64_t verdicts[kVerdictSlots];       // by enum weir_verdict
     PortCounters ports[WEIR_MAX_INTERFACES + 1]; // by interface row; the last: the TAP side
 };

@@ -73,6 +73,15 @@ public:
                std::memcmp(hop->mac, mac, sizeof(hop->mac)) == 0;
     }
 
+    // Taking over what another process has left at any instruction: users are counted anew, from
+    // the rows that name the entries.
+    void forget_users() {
+        for (LastHop& hop : hops_)
+            hop.users = 0;
+    }
+    void count_user(std::uint16_t entry) { hops_[entry].users++; } // REQUIRES: entry < kEntries
+    const LastHop& at(std::uint16_t entry) const { return hops_[entry]; } // likewise
+
 private:
     static constexpr std::uint32_t kProbes = 16;
 

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "dataplane/lb/persistence_table.hpp"
 
+#include <atomic>
+
 namespace weir::lb {
 namespace {
 
@@ -20,11 +22,10 @@ const PersistenceTable::Entry* PersistenceTable::find(std::uint64_t key, std::ui
     return nullptr;
 }
 
-void PersistenceTable::remember(std::uint64_t key, std::uint32_t backend, std::uint64_t identity,
-                                std::uint16_t now_s) {
-    key = stored(key);
+// The network's own place, or the one that is worth least: of what is free 0, then the unconfirmed,
+// then the confirmed; within each the younger the more.
+PersistenceTable::Entry& PersistenceTable::place_for(std::uint64_t key, std::uint16_t now_s) {
     Entry* set = set_of(key);
-    // Worth: free 0, then the unconfirmed, the confirmed; within each the younger the more.
     const auto worth = [now_s](const Entry& entry) -> std::uint32_t {
         if (entry.key == 0)
             return 0;
@@ -32,20 +33,51 @@ void PersistenceTable::remember(std::uint64_t key, std::uint32_t backend, std::u
         return (tier << 16) + (0xffffu - age_s(entry, now_s));
     };
     Entry* place = set;
-    std::uint16_t confirmed = 0;
     for (std::uint32_t way = 0; way < kWays; way++) {
-        if (set[way].key == key) {
-            place = &set[way];
-            confirmed = place->check & kConfirmed;
-            break;
-        }
+        if (set[way].key == key)
+            return set[way];
         if (worth(set[way]) < worth(*place))
             place = &set[way];
     }
-    place->key = key;
-    place->backend = backend;
-    place->check = static_cast<std::uint16_t>((identity & kCheckMask) | confirmed);
-    place->last_seen_s = now_s;
+    return *place;
+}
+
+void PersistenceTable::remember(std::uint64_t key, std::uint32_t backend, std::uint64_t identity,
+                                std::uint16_t now_s) {
+    key = stored(key);
+    Entry& place = place_for(key, now_s);
+    const std::uint16_t confirmed = place.key == key ? place.check & kConfirmed : 0;
+    write(place,
+          {key, backend, static_cast<std::uint16_t>((identity & kCheckMask) | confirmed), now_s});
+}
+
+// Whoever is killed in the middle of it leaves no network with another one's backend.
+void PersistenceTable::write(Entry& place, const Entry& entry) {
+    if (place.key != entry.key)
+        place.key = 0;
+    std::atomic_thread_fence(std::memory_order_release);
+    place.backend = entry.backend;
+    place.check = entry.check;
+    place.last_seen_s = entry.last_seen_s;
+    std::atomic_thread_fence(std::memory_order_release);
+    place.key = entry.key;
+}
+
+void PersistenceTable::adopt(std::uint16_t left_at_s, std::uint64_t gap_s) {
+    hand_ = 0;
+    for (Entry& entry : entries_)
+        if (entry.key != 0 && age_s(entry, left_at_s) + gap_s >= kLongestPersistence_s)
+            entry = {};
+}
+
+void PersistenceTable::absorb(const PersistenceTable& other, std::uint16_t now_s) {
+    for (const Entry& entry : other.entries_) {
+        if (entry.key == 0)
+            continue;
+        Entry& place = place_for(entry.key, now_s);
+        if (place.key != entry.key || age_s(entry, now_s) < age_s(place, now_s))
+            write(place, entry);
+    }
 }
 
 void PersistenceTable::confirm(std::uint64_t key) {

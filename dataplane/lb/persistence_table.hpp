@@ -51,11 +51,21 @@ public:
     // Frees what is too old for every timeout among the next `budget` entries.
     void sweep(std::uint16_t now_s, std::uint32_t budget);
 
+    // Takes over what another process has left at any instruction, `gap_s` seconds ago, when its
+    // clock stood at `left_at_s`: what has become too old for every timeout goes.
+    void adopt(std::uint16_t left_at_s, std::uint64_t gap_s);
+    // What `other` knows beside what is known here: for the owner of each network to find it,
+    // however networks were dealt out before.
+    void absorb(const PersistenceTable& other, std::uint16_t now_s);
+
     std::uint32_t used() const;
 
 private:
     static constexpr std::uint16_t kCheckMask = 0x7fff;
     static constexpr std::uint16_t kConfirmed = 0x8000;
+
+    Entry& place_for(std::uint64_t key, std::uint16_t now_s);
+    static void write(Entry& place, const Entry& entry);
 
     // A hash of 0 would be a free entry's.
     static std::uint64_t stored(std::uint64_t key) { return key == 0 ? 1 : key; }
