@@ -72,6 +72,8 @@ dpdk::WorkerContext Engine::context(std::uint32_t worker) {
     context.rcu = rcu_;
     context.table = &memory_.table(worker);
     context.last_hops = &memory_.last_hops(worker);
+    context.persistence = &memory_.persistence(worker);
+    context.strays = &memory_.strays();
     context.secret = 99 + worker;
     context.spread = &no_spread_;
     context.counters = &memory_.counters();

@@ -161,15 +161,6 @@ void Controller::engine_ready(const Engine& engine,
     start_timer_.cancel();
     if (process_)
         process_->adopt(static_cast<pid_t>(engine.hello.pid));
-    if (process_ && settings_.restart_running_engine && !engine_started_) {
-        spdlog::warn("the running dataplane was started with another configuration that needs a "
-                     "restart; starting it anew");
-        settings_.restart_running_engine = false;
-        process_->restart();
-        return;
-    }
-    note("engine", {});
-    steered_ = false;
     const lb::ForwardingState* state = running ? &running->state() : nullptr;
     if (state != nullptr && state->generation() > history_.generation) {
         history_ = history_of(*state);
@@ -186,6 +177,16 @@ void Controller::engine_ready(const Engine& engine,
                                                   hop.mtu};
         }
     }
+    // Not before its numbers are known: its connections go on in the fresh one.
+    if (process_ && settings_.restart_running_engine && !engine_started_) {
+        spdlog::warn("the running dataplane was started with another configuration that needs a "
+                     "restart; starting it anew");
+        settings_.restart_running_engine = false;
+        process_->restart();
+        return;
+    }
+    note("engine", {});
+    steered_ = false;
     auto taken = take_interfaces(engine);
     usable_ = static_cast<bool>(taken);
     note("engine interfaces",
@@ -296,7 +297,8 @@ void Controller::settle() {
     if (!forwarding_) {
         forwarding_ = true;
         events_.add("engine", "weir-dataplane",
-                    "forwards generation " + std::to_string(history_.generation));
+                    "forwards generation " + std::to_string(history_.generation) +
+                        taken_over(*link_.engine()));
         ownership_.set_facts(config_, ownership_facts());
     }
     if (!ready_) {

@@ -137,6 +137,9 @@ Expected<channel::Descriptor> claim_runtime_directory(const std::string& directo
     if (::flock(lock.get(), LOCK_EX | LOCK_NB) != 0)
         return Error{"another weir-control runs in " + directory +
                      "; give this one its own --runtime-dir"};
+    const std::string pid = std::to_string(::getpid()) + "\n"; // for whoever wants to end us
+    if (::ftruncate(lock.get(), 0) != 0 || !write_all(lock.get(), pid))
+        return cannot("write", path);
     return lock;
 }
 

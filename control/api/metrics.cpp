@@ -86,6 +86,14 @@ void add_workers(const Snapshot& snapshot, Exposition& out) {
         }
         out.gauge("weir_worker_connections", "Connections in the worker's table.",
                   {{"worker", worker}}, block.connections_active);
+        out.counter("weir_worker_connections_adopted", "Connections that the dataplane before had.",
+                    {{"worker", worker}}, block.connections_adopted);
+        out.counter("weir_worker_connections_moved",
+                    "Of the adopted, those that another worker had.", {{"worker", worker}},
+                    block.connections_moved);
+        out.counter("weir_worker_connections_refused",
+                    "Connections of the dataplane before that could not go on.",
+                    {{"worker", worker}}, block.connections_refused);
         out.gauge("weir_worker_generation", "The generation the worker forwards by.",
                   {{"worker", worker}}, block.generation);
         out.counter("weir_worker_missed_packets", "Packets lost before the worker saw them.",

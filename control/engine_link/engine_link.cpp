@@ -4,12 +4,27 @@
 #include <spdlog/spdlog.h>
 
 #include <cstring>
+#include <utility>
 
 namespace weir::control {
 
 namespace asio = boost::asio;
 using channel::MemoryKind;
 using channel::MessageType;
+
+std::string taken_over(const Engine& engine) {
+    std::uint64_t adopted = 0;
+    std::uint64_t refused = 0;
+    for (std::uint32_t block = 0; engine.counters && block < engine.counters->blocks(); block++)
+        if (const auto counted = engine.counters->read(block)) {
+            adopted += counted->connections_adopted;
+            refused += counted->connections_refused;
+        }
+    if (adopted == 0 && refused == 0)
+        return "";
+    return ", took over " + std::to_string(adopted) + " connections (" + std::to_string(refused) +
+           " refused)";
+}
 
 struct EngineLink::Session {
     Session(asio::io_context& io, channel::Socket connected)
@@ -21,13 +36,14 @@ struct EngineLink::Session {
     asio::posix::stream_descriptor readable;
     Engine engine;
     bool ready = false;
+    KeptTables tables; // until it is known that they have taken over what is kept
     std::optional<channel::SharedMemory> root;
     std::map<std::uint64_t, SegmentMemory> segments;
 };
 
 EngineLink::EngineLink(asio::io_context& io, std::string socket_path, Handlers handlers)
     : io_(io), path_(std::move(socket_path)), handlers_(std::move(handlers)), retry_timer_(io),
-      answer_timer_(io) {}
+      answer_timer_(io), keep_timer_(io) {}
 
 // The timers cancel themselves; their handlers look at the error before they touch anything.
 EngineLink::~EngineLink() = default;
@@ -41,6 +57,7 @@ void EngineLink::stop() {
     stopped_ = true;
     retry_timer_.cancel();
     answer_timer_.cancel();
+    keep_timer_.cancel();
     session_.reset();
     in_flight_.reset();
 }
@@ -62,6 +79,10 @@ void EngineLink::try_connect() {
     auto socket = channel::Socket::connect(path_, problem);
     if (!socket) {
         retry_later(); // no engine listens yet; whoever starts it says what is wrong with it
+        return;
+    }
+    if (!kept_.give(*socket)) {
+        retry_later();
         return;
     }
     session_ = std::make_shared<Session>(io_, std::move(*socket));
@@ -131,6 +152,9 @@ bool EngineLink::take_memory(Session& session, channel::Packet& packet) {
     const auto message = packet.as<channel::Memory>();
     if (!message || !packet.descriptor)
         return false;
+    session.tables.take(*message, packet.descriptor);
+    if (message->kind == MemoryKind::legend) // for the next engine, not for us
+        return true;
     const bool sealed = message->kind == MemoryKind::segment || message->kind == MemoryKind::root;
     std::string problem;
     auto memory = channel::SharedMemory::map(std::move(packet.descriptor),
@@ -198,6 +222,9 @@ bool EngineLink::take_ready(Session& session) {
     session.ready = true;
     answer_timer_.cancel();
     live_ = running;
+    keep_timer_.cancel();
+    if (running)
+        keep(session);
     handlers_.ready(session.engine, running);
     return true;
 }
@@ -213,9 +240,28 @@ void EngineLink::take_ack(const channel::Ack& ack) {
     answer_timer_.cancel();
     const std::shared_ptr<const Generation> answered = std::move(in_flight_);
     in_flight_.reset();
-    if (accepted)
+    if (accepted) {
         live_ = answered;
+        keep(*session_);
+    }
     handlers_.answered(answered, accepted, ack.sentence);
+}
+
+// The engine forwards: whatever was kept is in its tables now, or nowhere.
+void EngineLink::keep(Session& session) {
+    if (!session.tables.empty())
+        kept_ = std::exchange(session.tables, {});
+}
+
+void EngineLink::keep_no_longer_than(std::chrono::minutes limit) {
+    keep_timer_.expires_after(limit);
+    keep_timer_.async_wait([this](const boost::system::error_code& error) {
+        if (error || kept_.empty())
+            return;
+        spdlog::warn("the engine is gone for {} minutes: its connections are given up",
+                     kKeep.count());
+        kept_ = {};
+    });
 }
 
 void EngineLink::expect_answer() {
@@ -233,8 +279,10 @@ void EngineLink::lose(const std::string& why) {
     session_.reset();
     in_flight_.reset();
     answer_timer_.cancel();
-    if (was_ready)
+    if (was_ready) {
+        keep_no_longer_than(kKeep);
         handlers_.lost();
+    }
     if (!stopped_ && !session_)
         retry_later();
 }

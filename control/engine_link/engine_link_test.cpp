@@ -8,6 +8,7 @@
 #include <filesystem>
 
 #include "control/compile/sample.hpp"
+#include "dataplane/lb/connection_table.hpp"
 
 namespace weir::control {
 namespace {
@@ -30,7 +31,8 @@ public:
         return static_cast<bool>(connection_);
     }
 
-    void greet(const Generation* running) {
+    // `tables`: shows a connection table and its legend, too.
+    void greet(const Generation* running, bool tables = false) {
         auto hello = channel::make_message<channel::Hello>(MessageType::hello);
         hello.workers = 1;
         hello.pid = 4711;
@@ -40,6 +42,8 @@ public:
         ASSERT_TRUE(counters) << problem;
         lb::CountersView::format(counters->bytes(), 1);
         share(MemoryKind::counters, 0, counters->descriptor());
+        if (tables)
+            share_tables();
         ring = channel::SharedMemory::create("capture", lb::capture_ring_bytes(), false, problem);
         ASSERT_TRUE(ring) << problem;
         lb::CaptureProducer::format(ring->bytes(), 0);
@@ -56,8 +60,16 @@ public:
     void receive() {
         channel::Packet packet;
         while (connection_ && connection_.receive(packet) == channel::Receive::packet) {
-            if (const auto memory = packet.as<channel::Memory>())
+            if (packet.type() == MessageType::kept)
+                kept_said++;
+            const auto memory = packet.as<channel::Memory>();
+            if (memory && memory->kind == MemoryKind::segment)
                 segments.push_back(memory->id);
+            if (memory &&
+                (memory->kind == MemoryKind::connections || memory->kind == MemoryKind::legend)) {
+                given_back.push_back(memory->kind);
+                first_word_given_back = first_word(std::move(packet.descriptor));
+            }
             if (const auto publish = packet.as<channel::Publish>()) {
                 published.push_back(publish->generation);
                 auto root = channel::SharedMemory::map(std::move(packet.descriptor),
@@ -83,12 +95,41 @@ public:
 
     std::string problem;
     std::vector<std::uint64_t> segments;
+    std::vector<MemoryKind> given_back;
+    std::uint64_t first_word_given_back = 0; // of the last of them
+    int kept_said = 0;
     std::vector<std::uint64_t> published;
     std::vector<std::string> taps;
     std::vector<channel::Capture> captures;
     std::optional<channel::SharedMemory> ring;
+    std::optional<channel::SharedMemory> table;
+    std::optional<channel::SharedMemory> legend;
 
 private:
+    void share_tables() {
+        const lb::TableGeometry geometry{64, 4, 0, 1, 16};
+        table = channel::SharedMemory::create("table", lb::ConnectionTable::bytes_needed(geometry),
+                                              false, problem);
+        ASSERT_TRUE(table) << problem;
+        lb::ConnectionTable::format(table->bytes(), geometry);
+        share(MemoryKind::connections, 0, table->descriptor());
+        legend = channel::SharedMemory::create("legend", 64, false, problem);
+        ASSERT_TRUE(legend) << problem;
+        legend->bytes()[0] = std::byte{42};
+        share(MemoryKind::legend, 0, legend->descriptor());
+    }
+
+    // As another engine would see it that writes to it.
+    std::uint64_t first_word(channel::Descriptor descriptor) {
+        const auto memory = channel::SharedMemory::map(std::move(descriptor),
+                                                       channel::Access::read_write, false, problem);
+        EXPECT_TRUE(memory) << problem;
+        std::uint64_t word = 0;
+        if (memory)
+            std::memcpy(&word, memory->bytes().data(), sizeof(word));
+        return word;
+    }
+
     void share(MemoryKind kind, std::uint64_t id, int descriptor) {
         auto message = channel::make_message<channel::Memory>(MessageType::memory);
         message.kind = kind;
@@ -238,6 +279,50 @@ TEST_F(EngineLinkTest, ComesBackAfterTheEngineEnded) {
     ASSERT_TRUE(until([&] { return engine.accept(); }));
     engine.greet(nullptr);
     ASSERT_TRUE(until([&] { return ready_ == 2; }));
+}
+
+TEST_F(EngineLinkTest, GivesTheNextEngineTheTablesOfOneThatForwarded) {
+    FakeEngine engine(path_);
+    link_->start();
+    ASSERT_TRUE(until([&] { return engine.accept(); }));
+    ASSERT_TRUE(until([&] { return engine.receive(), engine.kept_said == 1; }));
+    EXPECT_TRUE(engine.given_back.empty()) << "there was no engine before it";
+    engine.greet(nullptr, true);
+    ASSERT_TRUE(until([&] { return ready_ == 1; }));
+    ASSERT_TRUE(link_->publish(next()));
+    ASSERT_TRUE(until([&] { return engine.receive(), engine.published.size() == 1; }));
+    engine.answer(1, true);
+    ASSERT_TRUE(until([&] { return accepted_ == 1; }));
+    engine.hang_up();
+    ASSERT_TRUE(until([&] { return lost_ == 1; }));
+
+    ASSERT_TRUE(until([&] { return engine.accept(); }));
+    ASSERT_TRUE(until([&] { return engine.receive(), engine.kept_said == 2; }));
+    EXPECT_EQ(engine.given_back, (std::vector{MemoryKind::connections, MemoryKind::legend}));
+    EXPECT_EQ(engine.first_word_given_back, 42u) << "it is the very memory";
+
+    // This one dies before it forwards: the next is given the same.
+    engine.greet(nullptr, true);
+    ASSERT_TRUE(until([&] { return ready_ == 2; }));
+    engine.legend->bytes()[0] = std::byte{43};
+    engine.hang_up();
+    ASSERT_TRUE(until([&] { return engine.accept(); }));
+    ASSERT_TRUE(until([&] { return engine.receive(), engine.kept_said == 3; }));
+    EXPECT_EQ(engine.first_word_given_back, 42u);
+}
+
+TEST_F(EngineLinkTest, TablesOfAnEngineThatIsFoundForwardingAreKeptToo) {
+    const auto running = next();
+    FakeEngine engine(path_);
+    link_->start();
+    ASSERT_TRUE(until([&] { return engine.accept(); }));
+    engine.greet(running.get(), true);
+    ASSERT_TRUE(until([&] { return ready_ == 1; }));
+    engine.hang_up();
+    ASSERT_TRUE(until([&] { return lost_ == 1; }));
+    ASSERT_TRUE(until([&] { return engine.accept(); }));
+    ASSERT_TRUE(until([&] { return engine.receive(), engine.kept_said == 1; }));
+    EXPECT_EQ(engine.given_back.size(), 2u);
 }
 
 TEST_F(EngineLinkTest, AttachesTaps) {

@@ -4,14 +4,21 @@
 // the one it obeys. One message is one packet; a message carries at most one descriptor
 // (SCM_RIGHTS).
 //
-//   engine  -> control  Hello, Memory (counters), Memory (connections)*, Memory (captures)*,
-//                       Memory (segment)*, Memory (root) if a generation is running, Ready
+//   control -> engine   Memory (connections)*, Memory (legend), then Kept, first of all: what it
+//   keeps
+//                       of an engine that is gone, if anything
+//   engine  -> control  Hello, Memory (counters), Memory (connections)*, Memory (legend),
+//                       Memory (captures)*, Memory (segment)*, Memory (root) if a generation is
+//                       running, Ready
 //   control -> engine   Memory (segment)* for slot tables the engine does not hold, then Publish
 //   engine  -> control  Ack: accepted and live on every worker, or refused whole with the reason
 //   control -> engine   AttachTap: the kernel side of a bypassed interface exists now
 //   engine  -> control  Ack of it (generation 0)
 //   control -> engine   Capture: copy packets into the capture rings for a while. Not answered: the
 //                       workers note in their rings that they have begun
+//
+// Control keeps connections and legend for the engine that comes next, which takes them over in
+// place where it can: they outlive the engine as long as control lives.
 //
 // The engine keeps the segments of the generation it runs; control sends only the others.
 #pragma once
@@ -23,8 +30,10 @@
 
 namespace weir::channel {
 
-inline constexpr std::uint32_t kProtocolVersion = 2;
+inline constexpr std::uint32_t kProtocolVersion = 3;
 inline constexpr const char* kSocketName = "dataplane.sock";
+// In the same directory: a running control process listens there.
+inline constexpr const char* kControlSocketName = "control.sock";
 
 enum class MessageType : std::uint32_t {
     hello = 1,
@@ -33,7 +42,8 @@ enum class MessageType : std::uint32_t {
     publish,
     ack,
     attach_tap,
-    capture
+    capture,
+    kept
 };
 
 struct MessageHeader {
@@ -70,13 +80,24 @@ struct Hello {
     InterfaceInfo interface[WEIR_MAX_INTERFACES]; // in the order of the configuration
 };
 
-enum class MemoryKind : std::uint32_t { counters = 1, connections, segment, root, captures };
+enum class MemoryKind : std::uint32_t {
+    counters = 1,
+    connections,
+    segment,
+    root,
+    captures,
+    legend
+};
 
 struct Memory { // one descriptor attached
     MessageHeader header;
     MemoryKind kind;
     std::uint32_t worker; // connections, captures: whose
     std::uint64_t id;     // segment: its id; root: the generation
+};
+
+struct Kept { // everything kept has been sent
+    MessageHeader header;
 };
 
 struct Ready {

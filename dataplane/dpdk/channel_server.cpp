@@ -2,11 +2,14 @@
 #include "dataplane/dpdk/channel_server.hpp"
 
 #include <algorithm>
+#include <array>
 #include <cstring>
 #include <ctime>
+#include <poll.h>
 #include <spdlog/spdlog.h>
 #include <sys/socket.h>
 #include <unistd.h>
+#include <utility>
 
 namespace weir::dpdk {
 namespace {
@@ -37,22 +40,41 @@ bool may_command(const channel::Socket& peer) {
 
 } // namespace
 
-ChannelServer::ChannelServer(channel::Socket listener, const channel::Hello& hello,
-                             EngineMemory& memory, Generations& generations, AttachTap attach_tap)
-    : listener_(std::move(listener)), hello_(hello), memory_(&memory), generations_(&generations),
-      attach_tap_(std::move(attach_tap)) {}
-
-Expected<ChannelServer> ChannelServer::listen(const std::string& path, const channel::Hello& hello,
-                                              EngineMemory& memory, Generations& generations,
-                                              AttachTap attach_tap) {
+Expected<ChannelServer> ChannelServer::listen(const std::string& path) {
     std::string problem;
     auto listener = channel::Socket::listen(path, problem);
     if (!listener)
         return Error{problem};
-    return ChannelServer(std::move(*listener), hello, memory, generations, std::move(attach_tap));
+    return ChannelServer(std::move(*listener));
 }
 
-void ChannelServer::on_listener_readable() {
+Inheritance ChannelServer::wait_for_inheritance(std::chrono::milliseconds limit) {
+    const auto deadline = std::chrono::steady_clock::now() + limit;
+    while (!all_came_) {
+        const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(
+            deadline - std::chrono::steady_clock::now());
+        if (left.count() <= 0)
+            return {}; // it may still come: handle_kept()
+        std::array<pollfd, 2> watched{{{listener(), POLLIN, 0}, {client(), POLLIN, 0}}};
+        ::poll(watched.data(), watched.size(), static_cast<int>(left.count()));
+        accept();
+        if (client_)
+            on_client_readable();
+    }
+    return std::exchange(incoming_, {});
+}
+
+void ChannelServer::serve(const channel::Hello& hello, EngineMemory& memory,
+                          Generations& generations, AttachTap attach_tap) {
+    hello_ = hello;
+    memory_ = &memory;
+    generations_ = &generations;
+    attach_tap_ = std::move(attach_tap);
+    if (client_)
+        greet_client();
+}
+
+void ChannelServer::accept() {
     while (auto peer = listener_.accept()) {
         if (!may_command(*peer)) {
             spdlog::warn("refused a control connection of another user");
@@ -62,18 +84,30 @@ void ChannelServer::on_listener_readable() {
             spdlog::info("a newer control process replaces the connected one");
         lose_client();
         client_ = std::move(*peer);
-        generations_->drop_unused_segments();
-        if (!greet(client_)) {
-            spdlog::warn("the control process went away while it was greeted");
-            lose_client();
-        }
+        if (memory_)
+            greet_client();
     }
+}
+
+void ChannelServer::on_listener_readable() {
+    accept();
+}
+
+void ChannelServer::greet_client() {
+    generations_->drop_unused_segments();
+    if (greet(client_))
+        return;
+    spdlog::warn("the control process went away while it was greeted");
+    lose_client();
 }
 
 // Nobody reads what is captured any more.
 void ChannelServer::lose_client() {
     client_.close();
-    memory_->capture_order().stop();
+    incoming_ = {};
+    all_came_ = false;
+    if (memory_)
+        memory_->capture_order().stop();
 }
 
 bool ChannelServer::greet(const channel::Socket& peer) const {
@@ -92,6 +126,10 @@ bool ChannelServer::greet(const channel::Socket& peer) const {
         if (!peer.send(memory, memory_->table_descriptor(worker)))
             return false;
     }
+    memory.kind = channel::MemoryKind::legend;
+    memory.worker = 0;
+    if (!peer.send(memory, memory_->legend_descriptor()))
+        return false;
     memory.kind = channel::MemoryKind::captures;
     for (std::uint32_t worker = 0; worker < memory_->workers(); worker++) {
         memory.worker = worker;
@@ -141,9 +179,13 @@ bool ChannelServer::handle(channel::Packet& packet) {
                "the same release");
         return false;
     }
+    if (*type == MessageType::memory)
+        return handle_memory(packet);
+    if (*type == MessageType::kept)
+        return handle_kept();
+    if (!memory_) // it was not greeted yet and so cannot know what to say
+        return false;
     switch (*type) {
-    case MessageType::memory:
-        return handle_segment(packet);
     case MessageType::publish:
         return handle_publish(packet);
     case MessageType::attach_tap:
@@ -157,12 +199,26 @@ bool ChannelServer::handle(channel::Packet& packet) {
 
 // A bad segment is not answered: the generation that needs it is refused, and says so. The reason
 // is in the log.
-bool ChannelServer::handle_segment(channel::Packet& packet) {
+bool ChannelServer::handle_memory(channel::Packet& packet) {
     const auto memory = packet.as<channel::Memory>();
-    if (!memory || memory->kind != channel::MemoryKind::segment || !packet.descriptor)
+    if (!memory || !packet.descriptor)
+        return false;
+    if (memory->kind != channel::MemoryKind::segment)
+        return !all_came_ && incoming_.take(*memory, std::move(packet.descriptor));
+    if (!generations_)
         return false;
     if (auto added = generations_->add_segment(memory->id, std::move(packet.descriptor)); !added)
         spdlog::warn("refused: {}", added.error().sentence);
+    return true;
+}
+
+// Of no use once a generation runs: then the connections are those of this process.
+bool ChannelServer::handle_kept() {
+    if (all_came_)
+        return false;
+    all_came_ = true;
+    if (memory_ && !generations_->running())
+        memory_->inherit_late(std::exchange(incoming_, {}));
     return true;
 }
 

@@ -12,6 +12,7 @@
 #include "dataplane/dpdk/generations.hpp"
 #include "dataplane/dpdk/memory.hpp"
 
+#include <chrono>
 #include <functional>
 #include <string>
 
@@ -21,10 +22,14 @@ class ChannelServer {
 public:
     using AttachTap = std::function<Expected<void>(std::uint32_t row, const std::string& name)>;
 
-    // `hello` with everything but the generation filled in.
-    static Expected<ChannelServer> listen(const std::string& path, const channel::Hello& hello,
-                                          EngineMemory& memory, Generations& generations,
-                                          AttachTap attach_tap);
+    static Expected<ChannelServer> listen(const std::string& path);
+
+    // What control kept of the dataplane before, if it connects and says so within `limit`.
+    Inheritance wait_for_inheritance(std::chrono::milliseconds limit);
+
+    // From here on control is greeted. `hello` with everything but the generation filled in.
+    void serve(const channel::Hello& hello, EngineMemory& memory, Generations& generations,
+               AttachTap attach_tap);
 
     int listener() const { return listener_.descriptor(); }
     int client() const { return client_.descriptor(); } // -1: nobody is connected
@@ -34,11 +39,13 @@ public:
     void on_client_readable();
 
 private:
-    ChannelServer(channel::Socket listener, const channel::Hello& hello, EngineMemory& memory,
-                  Generations& generations, AttachTap attach_tap);
+    explicit ChannelServer(channel::Socket listener) : listener_(std::move(listener)) {}
+    void accept();
+    void greet_client();
     bool greet(const channel::Socket& peer) const;
     bool handle(channel::Packet& packet); // false: end the connection
-    bool handle_segment(channel::Packet& packet);
+    bool handle_memory(channel::Packet& packet);
+    bool handle_kept();
     bool handle_publish(channel::Packet& packet);
     bool handle_capture(const channel::Packet& packet);
     void lose_client();
@@ -47,9 +54,12 @@ private:
 
     channel::Socket listener_;
     channel::Socket client_;
-    channel::Hello hello_;
-    EngineMemory* memory_;
-    Generations* generations_;
+    Inheritance incoming_; // until control says that this is all
+    bool all_came_ = false;
+    // Null until it serves.
+    EngineMemory* memory_ = nullptr;
+    Generations* generations_ = nullptr;
+    channel::Hello hello_{};
     AttachTap attach_tap_;
 };
 

@@ -11,6 +11,7 @@
 #include <poll.h>
 #include <random>
 #include <sys/socket.h>
+#include <sys/stat.h>
 
 namespace weir::dpdk {
 namespace {
@@ -31,16 +32,16 @@ protected:
         auto hello = channel::make_message<channel::Hello>(MessageType::hello);
         hello.workers = 2;
         hello.interfaces = 1;
-        auto server = ChannelServer::listen(
-            path(), hello, *memory_, generations_,
-            [this](std::uint32_t row, const std::string& name) -> Expected<void> {
-                attached_ = std::to_string(row) + " " + name;
-                if (row != 0)
-                    return Error{"no such interface"};
-                return {};
-            });
+        auto server = ChannelServer::listen(path());
         ASSERT_TRUE(server) << server.error().sentence;
         server_.emplace(std::move(*server));
+        server_->serve(hello, *memory_, generations_,
+                       [this](std::uint32_t row, const std::string& name) -> Expected<void> {
+                           attached_ = std::to_string(row) + " " + name;
+                           if (row != 0)
+                               return Error{"no such interface"};
+                           return {};
+                       });
     }
     void TearDown() override { std::filesystem::remove_all(directory_); }
 
@@ -103,8 +104,8 @@ TEST_F(ChannelServerTest, GreetsWithEverythingControlNeeds) {
     channel::Socket control = connect();
     channel::Hello hello;
     EXPECT_THAT(greeting(control, hello),
-                ::testing::ElementsAre(K::counters, K::connections, K::connections, K::captures,
-                                       K::captures));
+                ::testing::ElementsAre(K::counters, K::connections, K::connections, K::legend,
+                                       K::captures, K::captures));
     EXPECT_EQ(hello.generation, 0u);
     EXPECT_EQ(hello.workers, 2u);
 }
@@ -138,8 +139,8 @@ TEST_F(ChannelServerTest, APublishedGenerationIsAcknowledgedAndToldToTheNextCont
 
     channel::Socket second = connect();
     EXPECT_THAT(greeting(second, hello),
-                ::testing::ElementsAre(K::counters, K::connections, K::connections, K::captures,
-                                       K::captures, K::segment, K::root));
+                ::testing::ElementsAre(K::counters, K::connections, K::connections, K::legend,
+                                       K::captures, K::captures, K::segment, K::root));
     EXPECT_EQ(hello.generation, 5u);
     channel::Packet packet;
     EXPECT_EQ(control.receive(packet), channel::Receive::closed) << "the newest one is obeyed";
@@ -240,6 +241,143 @@ TEST_F(ChannelServerTest, AnotherProtocolVersionIsToldSo) {
     EXPECT_FALSE(server_->connected());
 }
 
+// What control sends an engine of what it kept of the one before.
+void give(const channel::Socket& control, const EngineMemory& memory) {
+    auto message = channel::make_message<channel::Memory>(MessageType::memory);
+    message.kind = channel::MemoryKind::connections;
+    for (message.worker = 0; message.worker < memory.workers(); message.worker++)
+        ASSERT_TRUE(control.send(message, memory.table_descriptor(message.worker)));
+    message.kind = channel::MemoryKind::legend;
+    ASSERT_TRUE(control.send(message, memory.legend_descriptor()));
+    ASSERT_TRUE(control.send(channel::make_message<channel::Kept>(MessageType::kept)));
+}
+
+// One confirmed connection of VIP 0 in the worker's table.
+void open_connection(EngineMemory& memory, std::uint32_t worker, std::uint32_t client) {
+    lb::NewConnection made;
+    made.key = lb::forward_key(weir_address_from_v4(client), 1, weir_swap16(80), 0);
+    made.forward_hash = client;
+    made.reply_indexed = true;
+    made.reply_hash = client + 1000;
+    made.state = 6;
+    made.probation = false;
+    EXPECT_EQ(memory.table(worker)
+                  .insert(
+                      made, static_cast<std::uint16_t>(monotonic_s()), UINT32_MAX,
+                      [](const lb::HotRow&) { return false; },
+                      [](lb::EntryIndex, const lb::HotRow&) {})
+                  .outcome,
+              lb::InsertOutcome::kInserted);
+}
+
+class InheritanceTest : public ChannelServerTest {
+protected:
+    void SetUp() override {
+        ChannelServerTest::SetUp();
+        sent_.sample.tables.vips[0].identity = 1;
+        sent_.root = sealed(lb::build_root(sent_.sample.tables));
+        memory_->follow(state());
+        open_connection(*memory_, 0, 5);
+        open_connection(*memory_, 1, 6);
+    }
+    // Of which the former engine's rows are.
+    const lb::ForwardingState& state() {
+        if (!generations_.running()) {
+            EXPECT_TRUE(generations_.add_segment(sent_.segment_id(), copy_of(sent_.segment)));
+            EXPECT_TRUE(generations_.publish(3, copy_of(sent_.root)));
+        }
+        return generations_.running()->state;
+    }
+    Expected<ChannelServer> next_server() {
+        return ChannelServer::listen(directory_ + "/next.sock");
+    }
+    channel::Socket connect_next() {
+        std::string problem;
+        return std::move(*channel::Socket::connect(directory_ + "/next.sock", problem));
+    }
+    SentGeneration sent_{3};
+};
+
+TEST_F(InheritanceTest, TablesOfTheSameGeometryAreUsedOnInPlace) {
+    auto server = next_server();
+    channel::Socket control = connect_next();
+    give(control, *memory_);
+    Inheritance left = server->wait_for_inheritance(std::chrono::seconds(5));
+    left.open(2);
+    ASSERT_TRUE(left.takeover);
+    left.keep_fitting(EngineMemory::geometry_of(1024, 0, 2), config::HugepageUse::kAuto);
+    ASSERT_EQ(left.tables.size(), 2u);
+    auto next = EngineMemory::create(2, 1024, false, false, std::move(left));
+    ASSERT_TRUE(next) << next.error().sentence;
+    EXPECT_EQ(next->table(0).entries() + next->table(1).entries(), 2u);
+    const auto numbers = next->take_over(state(), nullptr);
+    ASSERT_TRUE(numbers);
+    EXPECT_EQ(numbers->adopted, 2u);
+    EXPECT_EQ(numbers->refused, 0u);
+    EXPECT_FALSE(next->take_over(state(), nullptr)) << "once";
+    const std::uint32_t before = memory_->table(0).entries();
+    open_connection(*next, 0, 7);
+    EXPECT_EQ(memory_->table(0).entries(), before + 1) << "it is the very memory";
+}
+
+TEST_F(InheritanceTest, TablesOfAnotherGeometryAreReadOutAndTheirMemoryIsGivenBack) {
+    auto server = next_server();
+    channel::Socket control = connect_next();
+    give(control, *memory_);
+    Inheritance left = server->wait_for_inheritance(std::chrono::seconds(5));
+    left.open(1);
+    left.keep_fitting(EngineMemory::geometry_of(512, 0, 1), config::HugepageUse::kAuto);
+    EXPECT_TRUE(left.tables.empty());
+    struct stat status {};
+    ::fstat(memory_->table_descriptor(0), &status);
+    EXPECT_EQ(status.st_size, 0);
+    auto next = EngineMemory::create(1, 512, false, false, std::move(left));
+    ASSERT_TRUE(next) << next.error().sentence;
+    EXPECT_EQ(next->take_over(state(), nullptr)->adopted, 2u);
+    EXPECT_EQ(next->table(0).entries(), 2u);
+}
+
+TEST_F(InheritanceTest, ALateOneIsTakenUpToTheFirstGeneration) {
+    auto next = EngineMemory::create(2, 1024, false, false);
+    ASSERT_TRUE(next);
+    Readers readers;
+    Generations generations(readers.rcu.get(), 1);
+    auto server = next_server();
+    server->serve(channel::make_message<channel::Hello>(MessageType::hello), *next, generations,
+                  {});
+    EXPECT_TRUE(server->wait_for_inheritance(std::chrono::milliseconds(1)).tables.empty());
+    channel::Socket control = connect_next();
+    server->on_listener_readable();
+    give(control, *memory_);
+    server->on_client_readable();
+    EXPECT_EQ(next->table(0).entries(), 0u);
+    EXPECT_EQ(next->take_over(state(), nullptr)->adopted, 2u);
+    EXPECT_EQ(next->table(0).entries() + next->table(1).entries(), 2u);
+}
+
+TEST_F(InheritanceTest, NothingIsTakenOnceAGenerationRuns) {
+    channel::Socket control = connect();
+    give(control, *memory_);
+    server_->on_client_readable();
+    EXPECT_TRUE(server_->connected());
+    EXPECT_FALSE(memory_->take_over(state(), nullptr));
+}
+
+TEST_F(InheritanceTest, ALegendOfAnotherReleaseMakesTheTablesWorthless) {
+    std::string problem;
+    auto legend =
+        channel::SharedMemory::map(channel::Descriptor(::dup(memory_->legend_descriptor())),
+                                   channel::Access::read_write, false, problem);
+    reinterpret_cast<lb::RowLegend*>(legend->bytes().data())->version++;
+    auto server = next_server();
+    channel::Socket control = connect_next();
+    give(control, *memory_);
+    Inheritance left = server->wait_for_inheritance(std::chrono::seconds(5));
+    left.open(2);
+    EXPECT_FALSE(left.takeover);
+    EXPECT_TRUE(left.tables.empty());
+}
+
 // Whatever arrives, the server lives, and the generation that runs stays.
 TEST_F(ChannelServerTest, GarbageEndsTheConnectionAndNothingElse) {
     {
@@ -257,7 +395,7 @@ TEST_F(ChannelServerTest, GarbageEndsTheConnectionAndNothingElse) {
         std::vector<std::byte> bytes(random() % 400);
         for (std::byte& byte : bytes)
             byte = static_cast<std::byte>(random());
-        const channel::MessageHeader header{static_cast<MessageType>(random() % 9),
+        const channel::MessageHeader header{static_cast<MessageType>(random() % 10),
                                             channel::kProtocolVersion};
         const std::size_t sizes[] = {sizeof(channel::Memory), sizeof(channel::Publish),
                                      sizeof(channel::AttachTap), sizeof(channel::Capture)};

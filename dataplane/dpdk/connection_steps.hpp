@@ -48,7 +48,7 @@ inline std::uint16_t follow_last_hop(Worker& worker, std::uint16_t known, rte_mb
 inline void confirm_persistence(Worker& worker, const lb::HotRow& row) {
     const weir_pool_row* pool = worker.state->persistence_of_vip(row.vip);
     if (pool && pool->persistence_s != 0)
-        worker.persistence->confirm(
+        worker.persistence.confirm(
             weir_persistence_key(&worker.state->hash_key(), &row.client, pool));
 }
 
@@ -85,6 +85,9 @@ inline void erase(Worker& worker, lb::EntryIndex entry) {
     worker.forget(worker.table.row(entry));
     worker.table.erase(entry);
 }
+
+// To another worker, whose connection it is. In stage_match.cpp.
+void hand_to(Worker& worker, Burst& burst, std::uint32_t i, std::uint32_t owner);
 
 // A packet to a VIP whose connection is not known: its backend, or why none. In select_backend.cpp.
 void select_backend(Worker& worker, Burst& burst, std::uint32_t i);

@@ -23,13 +23,19 @@
 #include <rte_ring.h>
 #include <spdlog/spdlog.h>
 #include <sys/signalfd.h>
+#include <sys/socket.h>
+#include <sys/un.h>
 #include <unistd.h>
+#include <utility>
 
 namespace weir::dpdk {
 namespace {
 
 constexpr int kTickMs = 100; // retired generations are looked at this often
 constexpr double kMillisecond_ns = 1e6;
+// A control process that runs connects within 50 ms and says at once what it kept. A busy one that
+// takes longer is heard later, too, but then the old tables and the new ones need memory both.
+constexpr std::chrono::milliseconds kInheritanceWait{500};
 
 std::uint64_t monotonic_ns() {
     timespec now{};
@@ -41,6 +47,19 @@ std::uint64_t monotonic_ns() {
 std::uint64_t random_secret() {
     std::random_device source;
     return (std::uint64_t{source()} << 32) | source();
+}
+
+// Somebody is there to wait for.
+bool control_runs(const std::string& directory) {
+    const std::string path = directory + "/" + channel::kControlSocketName;
+    sockaddr_un address{};
+    address.sun_family = AF_UNIX;
+    if (path.size() >= sizeof(address.sun_path))
+        return false;
+    path.copy(address.sun_path, path.size());
+    const channel::Descriptor socket(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+    return ::connect(socket.get(), reinterpret_cast<const sockaddr*>(&address), sizeof(address)) ==
+           0;
 }
 
 // On the worker's lcore. The worker is a reader of generations for as long as its loop runs.
@@ -90,8 +109,8 @@ Expected<std::unique_ptr<Engine>> Engine::start(EngineOptions options) {
     std::unique_ptr<Engine> engine(new Engine(std::move(options)));
     engine->started_ns_ = monotonic_ns();
     using Step = Expected<void> (Engine::*)();
-    for (Step step : {&Engine::plan, &Engine::open_ports, &Engine::make_rings,
-                      &Engine::make_contexts, &Engine::launch, &Engine::listen})
+    for (Step step : {&Engine::inherit, &Engine::plan, &Engine::open_ports, &Engine::make_rings,
+                      &Engine::make_contexts, &Engine::launch, &Engine::greet})
         if (auto done = (engine.get()->*step)(); !done)
             return done.error();
     spdlog::info("ready in {:.0f} ms: {} worker{} on core{} {}, {} pages, waiting for weir-control",
@@ -111,6 +130,17 @@ Engine::~Engine() {
         end_eal();
 }
 
+// Before memory is planned: what is taken over needs none.
+Expected<void> Engine::inherit() {
+    auto server = ChannelServer::listen(options_.runtime_directory + "/" + channel::kSocketName);
+    if (!server)
+        return server.error();
+    channel_.emplace(std::move(*server));
+    if (control_runs(options_.runtime_directory))
+        inheritance_ = channel_->wait_for_inheritance(kInheritanceWait);
+    return {};
+}
+
 Expected<void> Engine::plan() {
     const config::EngineConfig& engine = options_.config.engine;
     const Machine machine = inspect_machine();
@@ -128,8 +158,14 @@ Expected<void> Engine::plan() {
     if (auto settled = devices_->settle_workers(workers_); !settled)
         return settled;
     buffers_ = plan_buffers(devices_->queue_pairs(), workers_, devices_->largest_mtu());
-    const std::size_t tables = workers_ * EngineMemory::table_bytes(engine.connections);
-    auto huge = choose_huge_pages(engine.hugepages, buffers_.bytes + tables, machine);
+    inheritance_.open(workers_);
+    if (inheritance_.takeover)
+        inheritance_.keep_fitting(EngineMemory::geometry_of(engine.connections, 0, workers_),
+                                  engine.hugepages);
+    const bool new_tables = inheritance_.tables.empty();
+    const std::size_t tables =
+        new_tables ? workers_ * EngineMemory::table_bytes(engine.connections) : 0;
+    auto huge = choose_huge_pages(engine.hugepages, buffers_.bytes + tables, inspect_machine());
     if (!huge)
         return huge.error();
     eal_ = {*cores, machine.allowed, devices_->pci_addresses(), *huge, buffers_.bytes};
@@ -155,7 +191,8 @@ Expected<void> Engine::open_ports() {
                      "(engine.hugepages), fewer workers or a smaller MTU"};
     const config::EngineConfig& engine = options_.config.engine;
     auto memory = EngineMemory::create(workers_, engine.connections, eal_.huge_pages,
-                                       engine.hugepages == config::HugepageUse::kOn);
+                                       engine.hugepages == config::HugepageUse::kOn,
+                                       std::exchange(inheritance_, {}));
     if (!memory)
         return memory.error();
     memory_.emplace(std::move(*memory));
@@ -193,9 +230,8 @@ Expected<void> Engine::make_contexts() {
         return Error{"no memory for the readers of generations"};
     rcu_ = {static_cast<rte_rcu_qsbr*>(memory), [](rte_rcu_qsbr* rcu) { std::free(rcu); }};
     rte_rcu_qsbr_init(rcu_.get(), readers);
-    generations_.emplace(
-        rcu_.get(), static_cast<std::uint32_t>(devices_->size()),
-        [this](const lb::ForwardingState& first) { take_control_of_spread(first.hash_key()); });
+    generations_.emplace(rcu_.get(), static_cast<std::uint32_t>(devices_->size()),
+                         [this](const lb::ForwardingState& next) { follow(next); });
 
     if (auto started = devices_->start(pool_); !started)
         return started;
@@ -211,6 +247,8 @@ Expected<void> Engine::make_contexts() {
         context.rcu = rcu_.get();
         context.table = &memory_->table(worker);
         context.last_hops = &memory_->last_hops(worker);
+        context.persistence = &memory_->persistence(worker);
+        context.strays = &memory_->strays();
         context.secret = random_secret();
         context.spread = &spread_in_use_;
         context.counters = &memory_->counters();
@@ -228,7 +266,27 @@ Expected<void> Engine::make_contexts() {
     return {};
 }
 
-// Runs before the workers see a generation, so that they follow it from the first packet on.
+// Each generation, before the workers see it.
+void Engine::follow(const lb::ForwardingState& state) {
+    if (!generations_->running()) {
+        take_control_of_spread(state.hash_key());
+        take_over(state);
+    }
+    memory_->follow(state);
+}
+
+void Engine::take_over(const lb::ForwardingState& first) {
+    const std::uint64_t began_ns = monotonic_ns();
+    const auto numbers = memory_->take_over(first, spread_in_use_.load(std::memory_order_relaxed));
+    if (!numbers)
+        return;
+    spdlog::info("took over {} connections of the dataplane before in {:.0f} ms: {} of them moved "
+                 "to another worker; {} refused, {} half open",
+                 numbers->adopted, static_cast<double>(monotonic_ns() - began_ns) / kMillisecond_ns,
+                 numbers->moved, numbers->refused, numbers->half_open);
+}
+
+// So that they follow it from the first packet on.
 void Engine::take_control_of_spread(const weir_hash_key& secret) {
     const std::uint32_t entries = devices_->spread_entries();
     if (workers_ == 1 || entries == 0)
@@ -311,13 +369,10 @@ Expected<void> Engine::attach_tap(std::uint32_t row, const std::string& name) {
     return {};
 }
 
-Expected<void> Engine::listen() {
-    auto server = ChannelServer::listen(
-        options_.runtime_directory + "/" + channel::kSocketName, hello(), *memory_, *generations_,
+Expected<void> Engine::greet() {
+    channel_->serve(
+        hello(), *memory_, *generations_,
         [this](std::uint32_t row, const std::string& name) { return attach_tap(row, name); });
-    if (!server)
-        return server.error();
-    channel_.emplace(std::move(*server));
     return {};
 }
 
@@ -352,6 +407,8 @@ Expected<void> Engine::serve() {
         if (watched[1].revents != 0)
             channel_->on_listener_readable();
         generations_->reclaim();
+        if (generations_->running())
+            memory_->note_alive();
         if (!announced_ && generations_->running()) {
             announced_ = true;
             spdlog::info("forwarding by generation {}, {:.0f} ms after the start",

@@ -39,16 +39,19 @@ public:
 
 private:
     explicit Engine(EngineOptions options) : options_(std::move(options)) {}
+    Expected<void> inherit();
     Expected<void> plan();
     Expected<void> open_ports();
     Expected<void> make_rings();
     Expected<void> make_contexts();
     Expected<void> launch();
-    Expected<void> listen();
+    Expected<void> greet();
     Expected<void> serve();
     Expected<void> attach_tap(std::uint32_t row, const std::string& name);
     channel::Hello hello() const;
     void take_control_of_spread(const weir_hash_key& secret);
+    void follow(const lb::ForwardingState& state);
+    void take_over(const lb::ForwardingState& first);
     bool any_bypassed() const;
     void stop();
 
@@ -64,6 +67,7 @@ private:
     std::optional<Devices> devices_;
     std::optional<lb::Spread> spread_; // made with the first generation, where devices allow
     std::atomic<const lb::Spread*> spread_in_use_{nullptr};
+    Inheritance inheritance_; // until memory_ is made
     std::optional<EngineMemory> memory_;
     std::unique_ptr<rte_rcu_qsbr, void (*)(rte_rcu_qsbr*)> rcu_{nullptr, nullptr};
     std::optional<Generations> generations_;

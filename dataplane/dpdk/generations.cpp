@@ -93,8 +93,8 @@ Expected<Generations::Published> Generations::publish(std::uint64_t generation,
     auto fresh = validate(generation, std::move(root));
     if (!fresh)
         return fresh.error();
-    if (!running_ && before_first_)
-        before_first_((*fresh)->state);
+    if (before_)
+        before_((*fresh)->state);
     current_.store(&(*fresh)->state, std::memory_order_release);
     std::unique_ptr<Generation> old = std::exchange(running_, std::move(*fresh));
     const std::uint64_t token = rte_rcu_qsbr_start(rcu_);

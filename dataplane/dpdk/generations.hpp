@@ -38,12 +38,13 @@ struct Generation {
 
 class Generations {
 public:
-    using BeforeFirst = std::function<void(const lb::ForwardingState&)>;
+    using BeforePublish = std::function<void(const lb::ForwardingState&)>;
 
     // `interfaces`: how many the engine has; a generation for another number is refused.
-    // `before_first`: is shown the first one that is accepted, before any reader sees it.
-    Generations(rte_rcu_qsbr* rcu, std::uint32_t interfaces, BeforeFirst before_first = {})
-        : rcu_(rcu), interfaces_(interfaces), before_first_(std::move(before_first)) {}
+    // `before`: is shown each one that is accepted, before any reader sees it; running() is still
+    // the one before it.
+    Generations(rte_rcu_qsbr* rcu, std::uint32_t interfaces, BeforePublish before = {})
+        : rcu_(rcu), interfaces_(interfaces), before_(std::move(before)) {}
     // REQUIRES: no thread reads current() any more.
     ~Generations() { current_.store(nullptr); }
 
@@ -81,7 +82,7 @@ private:
 
     rte_rcu_qsbr* rcu_;
     std::uint32_t interfaces_;
-    BeforeFirst before_first_;
+    BeforePublish before_;
     std::atomic<const lb::ForwardingState*> current_{nullptr};
     std::unique_ptr<Generation> running_;
     std::vector<Retired> retired_;

@@ -44,10 +44,11 @@ TEST_F(GenerationsTest, APublishedOneIsWhatReadersSee) {
     EXPECT_EQ(state.select(state.pools()[0], 0), 0u);
 }
 
-TEST_F(GenerationsTest, TheFirstOneIsShownBeforeReadersSeeIt) {
+TEST_F(GenerationsTest, EachIsShownBeforeReadersSeeIt) {
     std::vector<std::uint64_t> shown;
     Generations generations(readers_.rcu.get(), 1, [&](const lb::ForwardingState& state) {
-        EXPECT_EQ(generations.current().load(), nullptr);
+        EXPECT_NE(generations.current().load(), &state);
+        EXPECT_EQ(generations.running() != nullptr, !shown.empty());
         shown.push_back(state.generation());
     });
     const SentGeneration third(3);
@@ -57,7 +58,7 @@ TEST_F(GenerationsTest, TheFirstOneIsShownBeforeReadersSeeIt) {
         ASSERT_TRUE(generations.add_segment(sent.segment_id(), copy_of(sent.segment)));
         ASSERT_TRUE(generations.publish(number, copy_of(sent.root)));
     }
-    EXPECT_EQ(shown, std::vector<std::uint64_t>{3});
+    EXPECT_EQ(shown, (std::vector<std::uint64_t>{3, 4}));
 }
 
 TEST_F(GenerationsTest, ASegmentThatStaysIsNotSentAgain) {

@@ -5,14 +5,14 @@
 namespace weir::dpdk {
 namespace {
 
-// The hash a backend's reply to this connection will have.
-std::uint32_t reply_hash(const Worker& worker, const weir_backend_row& backend,
+// The flow hash a backend's reply to this connection will have.
+std::uint64_t reply_hash(const Worker& worker, const weir_backend_row& backend,
                          const weir_translation& translation, weir_be16 backend_port,
                          std::uint8_t protocol) {
     weir_flow reply;
     weir_flow_set(&reply, &backend.address, &translation.source, backend_port,
                   translation.source_port, protocol);
-    return lb::index_hash(weir_flow_hash(&worker.state->hash_key(), &reply));
+    return weir_flow_hash(&worker.state->hash_key(), &reply);
 }
 
 // Would the replies of row's connection look like those of a connection with this reply tuple?
@@ -50,7 +50,11 @@ bool take_snat_port(Worker& worker, Burst& burst, std::uint32_t i, const weir_ba
         wanted.snat_port = weir_swap16(candidate.port);
         translation.source = worker.state->snat()[candidate.address].address;
         translation.source_port = wanted.snat_port;
-        wanted.reply_hash = reply_hash(worker, backend, translation, backend_port, packet.protocol);
+        const std::uint64_t hash =
+            reply_hash(worker, backend, translation, backend_port, packet.protocol);
+        if (worker.strays.holder(hash)) // in use by a connection that another worker has
+            return false;
+        wanted.reply_hash = lb::index_hash(hash);
         lb::EntryIndex holder =
             worker.table.find_reply(wanted.reply_hash, [&](const lb::HotRow& row) {
                 return replies_alike(*worker.state, row, wanted, backend, backend_port,
@@ -101,8 +105,8 @@ weir_verdict record(Worker& worker, Burst& burst, std::uint32_t i) {
                         lb::snat_port_reusable_under_pressure))
         return WEIR_DROP_SNAT_EXHAUSTED;
     if (vip.forward == WEIR_FORWARD_NAT)
-        wanted.reply_hash =
-            reply_hash(worker, backend, burst.translation[i], backend_port, packet.protocol);
+        wanted.reply_hash = lb::index_hash(
+            reply_hash(worker, backend, burst.translation[i], backend_port, packet.protocol));
     wanted.reply_indexed = !weir_forward_is_dsr(vip.forward);
     wanted.last_hop = worker.last_hops.acquire(source_mac(burst.mbuf[i]), packet.vlan_tci,
                                                static_cast<std::uint8_t>(burst.mbuf[i]->port));

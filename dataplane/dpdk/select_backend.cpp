@@ -49,7 +49,7 @@ std::uint64_t connections_of(const Worker& worker, std::uint32_t backend) {
 std::uint32_t remembered(const Worker& worker, const Burst& burst, std::uint32_t i,
                          const weir_pool_row& pool, std::uint64_t key) {
     const std::uint16_t timeout_s = std::min(pool.persistence_s, lb::kLongestPersistence_s);
-    const auto* entry = worker.persistence->find(key, worker.now_s, timeout_s);
+    const auto* entry = worker.persistence.find(key, worker.now_s, timeout_s);
     if (!entry || entry->backend >= worker.state->backends().size())
         return WEIR_NO_ROW;
     const weir_backend_row& backend = worker.state->backends()[entry->backend];
@@ -92,7 +92,7 @@ lb::Choice choose(Worker& worker, const Burst& burst, std::uint32_t i, const wei
     if (choice.backend == WEIR_NO_ROW)
         choice = scheduled(worker, burst, i, vip, client);
     if (choice.backend != WEIR_NO_ROW && !is_bystander(burst.packet[i]))
-        worker.persistence->remember(
+        worker.persistence.remember(
             key, choice.backend, worker.state->backends()[choice.backend].identity, worker.now_s);
     return choice;
 }

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // From bytes to meaning: parse, match, and who owns the connection.
+#include "dataplane/dpdk/connection_steps.hpp"
 #include "dataplane/dpdk/hand_over_note.hpp"
 #include "dataplane/dpdk/stages.hpp"
 #include "dataplane/forwarding/admit.h"
@@ -202,6 +203,15 @@ std::uint32_t owner_of(const Worker& worker, const Burst& burst, std::uint32_t i
 
 } // namespace
 
+void hand_to(Worker& worker, Burst& burst, std::uint32_t i, std::uint32_t owner) {
+    const weir_packet& packet = burst.packet[i];
+    const bool fragment = packet.flags & WEIR_PACKET_FRAGMENT;
+    write_note(burst.mbuf[i],
+               {HandOver::to_owner, fragment, {packet.source_port, packet.destination_port}});
+    bool taken = rte_ring_enqueue(worker.context.peer_inbox[owner], burst.mbuf[i]) == 0;
+    burst.verdict[i] = taken ? WEIR_HANDED_OVER : WEIR_DROP_RING_FULL;
+}
+
 void hand_over(Worker& worker, Burst& burst) {
     if (worker.context.workers == 1)
         return;
@@ -216,11 +226,7 @@ void hand_over(Worker& worker, Burst& burst) {
         std::uint32_t owner = owner_of(worker, burst, i);
         if (owner == worker.context.id)
             continue;
-        const weir_packet& packet = burst.packet[i];
-        write_note(burst.mbuf[i],
-                   {HandOver::to_owner, fragment, {packet.source_port, packet.destination_port}});
-        bool taken = rte_ring_enqueue(worker.context.peer_inbox[owner], burst.mbuf[i]) == 0;
-        burst.verdict[i] = taken ? WEIR_HANDED_OVER : WEIR_DROP_RING_FULL;
+        hand_to(worker, burst, i, owner);
     }
 }
 

@@ -138,6 +138,16 @@ bool is_reply_of(const lb::ForwardingState& state, const lb::HotRow& row, const 
            weir_address_equal(&backend.address, &source);
 }
 
+// No connection of ours. It may be one that kept its port when its worker changed.
+void to_holder(Worker& worker, Burst& burst, std::uint32_t i) {
+    const auto holder = worker.strays.holder(burst.hash[i]);
+    if (holder && *holder != worker.context.id)
+        return hand_to(worker, burst, i, *holder);
+    drop(worker, burst, i,
+         burst.packet[i].flags & WEIR_PACKET_ICMP_ERROR ? WEIR_DROP_ICMP_NO_CONNECTION
+                                                        : WEIR_DROP_NO_CONNECTION);
+}
+
 void find_for_backend(Worker& worker, Burst& burst, std::uint32_t i) {
     const weir_packet& packet = burst.packet[i];
     burst.entry[i] = worker.table.find_reply(
@@ -147,9 +157,7 @@ void find_for_backend(Worker& worker, Burst& burst, std::uint32_t i) {
         },
         burst.hint[i]);
     if (burst.entry[i] == lb::kNoEntry)
-        return drop(worker, burst, i,
-                    packet.flags & WEIR_PACKET_ICMP_ERROR ? WEIR_DROP_ICMP_NO_CONNECTION
-                                                          : WEIR_DROP_NO_CONNECTION);
+        return to_holder(worker, burst, i);
     const lb::HotRow& row = worker.table.row(burst.entry[i]);
     burst.vip[i] = row.vip;
     burst.backend[i] = row.backend;

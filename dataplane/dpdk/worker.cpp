@@ -2,6 +2,7 @@
 #include "dataplane/dpdk/worker.hpp"
 
 #include "dataplane/dpdk/stages.hpp"
+#include "dataplane/lb/connection_owner.hpp"
 
 #include <rte_cycles.h>
 #include <rte_mbuf.h>
@@ -145,15 +146,12 @@ int run_worker(WorkerContext& context) {
 
 Worker::Worker(WorkerContext& given, std::uint64_t now_ns)
     : context(given), table(*given.table), last_hops(*given.last_hops),
-      scheduler(given.id, given.workers, given.secret),
-      persistence(std::make_unique<lb::PersistenceTable>()),
-      exceptions(std::make_unique<lb::ExceptionFilter>()),
+      scheduler(given.id, given.workers, given.secret), persistence(*given.persistence),
+      strays(*given.strays), exceptions(std::make_unique<lb::ExceptionFilter>()),
       recent_hops(std::make_unique<std::uint16_t[]>(WEIR_MAX_VIPS)),
       vip_counters_(&given.counters->vip(given.block, 0)),
       backend_counters_(&given.counters->backend(given.block, 0)), expired_at_ns_(now_ns) {
     std::fill_n(recent_hops.get(), WEIR_MAX_VIPS, lb::kNoLastHop);
-    if (table.entries() != 0)
-        exceptions->assume_all();
     if (context.capture_order)
         capture = lb::CaptureProducer(context.capture_ring, *context.capture_order);
 }
@@ -172,7 +170,8 @@ void Worker::follow_generation() {
         return;
     if (!state)
         grace_began_ms = now_ms;
-    if (newest && starts_exceptions(*newest))
+    const bool inherited = !state && table.entries() != 0;
+    if (newest && (inherited || starts_exceptions(*newest)))
         exceptions->assume_all();
     state = newest;
     if (!state)
@@ -222,6 +221,17 @@ void Worker::take_snat_rows() {
 void Worker::forget(const lb::HotRow& row) {
     last_hops.release(static_cast<std::uint16_t>(row.last_hop));
     count_closed(row.vip, row.backend);
+    if ((row.flags & lb::kRowStrayReplies) != 0)
+        end_stray(row);
+}
+
+// Its port is free again for the worker that it belongs to.
+void Worker::end_stray(const lb::HotRow& row) {
+    if (row.vip >= state->vips().size() || row.backend >= state->backends().size() ||
+        row.snat_address >= state->snat().size())
+        return; // it stays blocked towards a backend that is gone
+    const weir_flow reply = lb::reply_flow(*state, row);
+    strays.remove(weir_flow_hash(&state->hash_key(), &reply));
 }
 
 void Worker::count_opened(std::uint32_t vip, std::uint32_t backend) {
@@ -302,7 +312,7 @@ void Worker::sweep_persistence() {
     if (budget == 0)
         return;
     sweep_due_ -= budget;
-    persistence->sweep(now_s, budget);
+    persistence.sweep(now_s, budget);
 }
 
 void Worker::count(std::uint64_t now_ns, bool brought_packets) {

@@ -38,8 +38,9 @@ public:
     std::uint16_t now_s = 0; // monotonic seconds modulo 65536
     lb::FragmentTable fragments;
     lb::Scheduler scheduler;
-    std::unique_ptr<lb::PersistenceTable> persistence; // taken before the loop starts
-    std::unique_ptr<lb::ExceptionFilter> exceptions;   // flows of VIPs that record only those
+    lb::PersistenceTable& persistence;
+    lb::StrayReplies& strays;                        // replies that are another worker's
+    std::unique_ptr<lb::ExceptionFilter> exceptions; // flows of VIPs that record only those
     // By VIP row: whence its clients' packets came of late, for what is to be sent to a client
     // whose connection is not recorded. Only of VIPs with a tunnel that record exceptions.
     std::unique_ptr<std::uint16_t[]> recent_hops;
@@ -94,6 +95,7 @@ private:
     // Called for every entry that is visited.
     std::uint16_t timeout_of(const lb::HotRow& row, bool& superfluous);
     bool is_superfluous(const lb::HotRow& row, const weir_vip_row& vip, std::uint64_t hash) const;
+    void end_stray(const lb::HotRow& row);
     bool starts_exceptions(const lb::ForwardingState& newest) const;
 
     lb::VipCounters* vip_counters_; // this worker's rows

@@ -13,7 +13,9 @@
 #include "dataplane/lb/counters.hpp"
 #include "dataplane/lb/forwarding_state.hpp"
 #include "dataplane/lb/last_hops.hpp"
+#include "dataplane/lb/persistence_table.hpp"
 #include "dataplane/lb/spread.hpp"
+#include "dataplane/lb/stray_replies.hpp"
 
 #include <array>
 #include <atomic>
@@ -55,9 +57,13 @@ struct WorkerContext {
     const std::atomic<const lb::ForwardingState*>* state = nullptr;
     rte_rcu_qsbr* rcu = nullptr;
 
-    lb::ConnectionTable* table = nullptr; // formatted or adopted; only this worker touches it
-    lb::LastHops* last_hops = nullptr;    // zeroed or adopted; lies behind the table in its memory
-    std::uint64_t secret = 0;             // random, differs between workers: for SNAT ports
+    // Of this worker alone, formatted or adopted (lb/worker_memory.hpp). Until the first generation
+    // connections of the dataplane before may still come in.
+    lb::ConnectionTable* table = nullptr;
+    lb::LastHops* last_hops = nullptr;
+    lb::PersistenceTable* persistence = nullptr;
+    lb::StrayReplies* strays = nullptr; // of all workers; filled before the first generation
+    std::uint64_t secret = 0;           // random, differs between workers: for SNAT ports
 
     // How the devices spread packets over the workers, where we control it; null pointers where we
     // do not. Set before the first generation is published and not changed after.

@@ -315,6 +315,8 @@ public:
     lb::CountersView& counters() { return *counters_; }
     lb::CaptureOrder& capture_order() { return capture_order_; }
     Worker& worker(std::uint32_t i) { return *running_[i]; }
+    lb::StrayReplies& strays() { return strays_; }
+    const lb::ForwardingState& state() const { return *current_.load(); }
     rte_ring* sent_by(std::uint32_t worker) { return tx_[worker]; }
     lb::CaptureReader capture_reader(std::uint32_t worker) const {
         return lb::CaptureReader::open(contexts_[worker].capture_ring).value();
@@ -361,6 +363,9 @@ private:
             context.table = &tables_[i];
             context.last_hops =
                 reinterpret_cast<lb::LastHops*>(zeroed(sizeof(lb::LastHops)).data());
+            persistence_.push_back(std::make_unique<lb::PersistenceTable>());
+            context.persistence = persistence_.back().get();
+            context.strays = &strays_;
             context.secret = 99 + i;
             context.spread = &spread_;
             context.counters = &*counters_;
@@ -412,6 +417,8 @@ private:
     std::optional<lb::CountersView> counters_;
     rte_rcu_qsbr* rcu_ = nullptr;
     std::vector<lb::ConnectionTable> tables_;
+    std::vector<std::unique_ptr<lb::PersistenceTable>> persistence_;
+    lb::StrayReplies strays_;
     lb::CaptureOrder capture_order_;
     std::vector<WorkerContext> contexts_;
     std::vector<std::unique_ptr<State>> states_;

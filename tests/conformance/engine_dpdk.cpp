@@ -227,6 +227,9 @@ private:
         context.table = &tables_[id];
         context.last_hops =
             reinterpret_cast<lb::LastHops*>(hop_memory_[id].zeroed(sizeof(lb::LastHops)).data());
+        networks_[id] = std::make_unique<lb::PersistenceTable>();
+        context.persistence = networks_[id].get();
+        context.strays = &strays_;
         context.secret = 99 + id;
         context.counters = &*counters_;
         context.inbox = inbox_[id];
@@ -275,6 +278,8 @@ private:
     std::uint32_t connections_ = 0;
     std::uint64_t now_ns_ = kStart_ns;
     std::array<lb::ConnectionTable, kWorkers> tables_;
+    std::array<std::unique_ptr<lb::PersistenceTable>, kWorkers> networks_;
+    lb::StrayReplies strays_;
     std::array<WorkerContext, kWorkers> contexts_;
     std::vector<std::unique_ptr<Generation>> generations_;
     std::atomic<const lb::ForwardingState*> current_ = nullptr;
