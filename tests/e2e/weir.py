@@ -33,7 +33,7 @@ def program(name: str) -> str:
 class Weir:
     """One node: weir-control with the dataplane it spawns, in its own runtime directory."""
 
-    def __init__(self, lab: Lab, spec: Spec, name: str = "node") -> None:
+    def __init__(self, lab: Lab, spec: Spec, name: str = "node", spawn: bool = True) -> None:
         self.lab = lab
         self.spec = spec
         self.directory = lab.work / name
@@ -41,6 +41,9 @@ class Weir:
         self.config = self.directory / "weir.toml"
         self.log_path = self.directory / "weir.log"
         self.control: subprocess.Popen | None = None
+        self.spawn = spawn  # else control and dataplane are started apart, as by two units
+        self.dataplane: subprocess.Popen | None = None
+        self.installed = BUILD  # where the programs are run from
 
     # -- life ---------------------------------------------------------------------------------------------------
 
@@ -53,6 +56,8 @@ class Weir:
             self.lab.hide_uplink()
         self.config.write_text(config or self.spec.toml())
         self.start_control()
+        if not self.spawn:
+            self.start_dataplane()
         if self.spec.device == "tap":
             self._or_log(self.adopt_tap)
         self.wait_ready()
@@ -60,8 +65,27 @@ class Weir:
         return self
 
     def start_control(self) -> None:
-        self.control = self.lab.lb.popen(program("weir-control"), "--config", str(self.config), "--runtime-dir",
-                                         str(self.runtime), "--spawn-dataplane", log=self.log_path)
+        spawn = ["--spawn-dataplane"] if self.spawn else []
+        self.control = self.lab.lb.popen(str(self.installed / "weir-control"), "--config", str(self.config),
+                                         "--runtime-dir", str(self.runtime), *spawn, log=self.log_path)
+
+    def start_dataplane(self) -> None:
+        self.dataplane = self.lab.lb.popen(program("weir-dataplane"), "--config", str(self.config), "--runtime-dir",
+                                           str(self.runtime), log=self.log_path)
+
+    def kill_dataplane(self) -> None:
+        assert self.dataplane is not None
+        self.dataplane.kill()
+        self.dataplane.wait()
+
+    def install(self) -> None:
+        """Copies of the programs for this node alone, so that a test can replace them."""
+        self.installed = self.directory.with_name(self.directory.name + "-bin")
+        self.installed.mkdir(parents=True, exist_ok=True)
+        for name in ("weir-control", "weir-dataplane", "weirctl"):
+            shutil.copy2(program(name), self.installed / name)
+        (self.installed / "xdp").unlink(missing_ok=True)
+        (self.installed / "xdp").symlink_to(BUILD / "xdp")
 
     def adopt_tap(self) -> None:
         """Once for every start of the dataplane: its port's kernel end goes to the switch."""
@@ -107,6 +131,9 @@ class Weir:
         except LabError:
             late.append("weir-dataplane")
             end_processes(self.dataplane_pids(), 0)
+        if self.dataplane is not None:
+            self.dataplane.wait()  # our child: nobody else reaps it
+            self.dataplane = None
         if late:
             raise LabError(f"{' and '.join(late)} did not end on SIGTERM within 10 s\n{self.log()}")
 
