@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// Loading, counters and connections. What is published: balancer_publisher.cpp.
+// Loading and counters. What is published: balancer_publisher.cpp; connections:
+// balancer_connections.cpp; what outlives control: balancer_pins.cpp.
 #include "xdp/balancer.hpp"
 
 #include <bpf/bpf.h>
@@ -9,12 +10,13 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
+#include <atomic>
 #include <cerrno>
 #include <cstring>
 #include <string>
 #include <vector>
 
-#include "dataplane/forwarding/connection_state.h"
 #include "xdp/objects.hpp"
 
 namespace weir::xdp {
@@ -28,23 +30,40 @@ struct MapSize {
     uint32_t entries;
 };
 
+// Pages for the largest root that these rows can make.
+uint32_t root_pages(const weir_balancer_capacities& rows) {
+    const size_t bytes =
+        sizeof(lb::StateHeader) + size_t{rows.vips} * sizeof(weir_vip_row) +
+        size_t{rows.pools} * (sizeof(weir_pool_row) + 2 * sizeof(lb::SegmentRow)) +
+        size_t{rows.members} * sizeof(uint32_t) + size_t{rows.backends} * sizeof(weir_backend_row) +
+        size_t{rows.next_hops} * sizeof(weir_next_hop_row) +
+        WEIR_MATCH_MAX_ROWS * sizeof(weir_match_row) + WEIR_MAX_RANGES * sizeof(weir_range_row) +
+        WEIR_MAX_SNAT_ADDRESSES * sizeof(weir_snat_row) +
+        WEIR_MAX_INTERFACES * sizeof(weir_interface_row);
+    return static_cast<uint32_t>(bytes / WEIR_ROOT_PAGE_BYTES + 2); // tables begin aligned
+}
+
 Expected<void> set_sizes(bpf_object* object, const BalancerSizes& sizes) {
     const weir_balancer_capacities& rows = sizes.rows;
     for (const MapSize& size :
          {MapSize{"vip_rows", 2 * rows.vips}, MapSize{"pool_rows", 2 * rows.pools},
           MapSize{"member_rows", 2 * rows.members}, MapSize{"backend_rows", 2 * rows.backends},
           MapSize{"next_hop_rows", 2 * rows.next_hops}, MapSize{"slot_rows", rows.slot_rows},
-          MapSize{"vip_counts", rows.vips}, MapSize{"vip_active", rows.vips},
-          MapSize{"backend_counts", rows.backends}, MapSize{"backend_active", rows.backends},
-          MapSize{"round_cursors", rows.pools}, MapSize{"connections", sizes.connections},
-          MapSize{"replies", sizes.connections}}) {
+          MapSize{"running_roots", 2 * root_pages(rows)}, MapSize{"vip_counts", rows.vips},
+          MapSize{"vip_active", rows.vips}, MapSize{"backend_counts", rows.backends},
+          MapSize{"backend_active", rows.backends}, MapSize{"round_cursors", rows.pools},
+          MapSize{"connections", sizes.connections}, MapSize{"replies", sizes.connections}}) {
         bpf_map* map = bpf_object__find_map_by_name(object, size.name);
         const int error = map ? bpf_map__set_max_entries(map, std::max(size.entries, 1u)) : -ENOENT;
         if (error != 0)
             return kernel_error(std::string("size the balancer's map ") + size.name, -error);
     }
+    return {};
+}
+
+Expected<void> set_up(bpf_object* object, const BalancerSizes& sizes) {
     const weir_balancer_settings settings{
-        .capacities = rows,
+        .capacities = sizes.rows,
         .processors =
             sizes.injected ? 1 : static_cast<uint32_t>(std::max(libbpf_num_possible_cpus(), 1)),
         .injected = sizes.injected};
@@ -114,14 +133,27 @@ int Balancer::map(const char* name) const {
     return bpf_object__find_map_fd_by_name(object_.get(), name);
 }
 
-Expected<Balancer> Balancer::load(const BalancerSizes& sizes) {
+Expected<Balancer::Object> Balancer::open_object() {
     const std::span<const char> bytes = balancer_object();
     LIBBPF_OPTS(bpf_object_open_opts, options, .object_name = "weir_balancer");
     Object object(bpf_object__open_mem(bytes.data(), bytes.size(), &options));
     if (!object)
         return kernel_error("open the balancer", errno);
-    if (auto sized = set_sizes(object.get(), sizes); !sized)
+    return object;
+}
+
+Expected<Balancer> Balancer::load(const BalancerSizes& sizes) {
+    auto object = open_object();
+    if (!object)
+        return object.error();
+    if (auto sized = set_sizes(object->get(), sizes); !sized)
         return sized.error();
+    return start(std::move(*object), sizes);
+}
+
+Expected<Balancer> Balancer::start(Object object, const BalancerSizes& sizes) {
+    if (auto set = set_up(object.get(), sizes); !set)
+        return set.error();
     if (int error = bpf_object__load(object.get()); error != 0)
         return kernel_error("load the balancer", -error);
     auto match = own_copy(bpf_object__find_map_fd_by_name(object.get(), "match_blocks"), "blocks");
@@ -140,13 +172,14 @@ Expected<Balancer> Balancer::load(const BalancerSizes& sizes) {
 }
 
 Expected<void> Balancer::map_rows() {
-    const std::array<std::pair<const char*, Mapping*>, 10> wanted = {{
+    const std::array<std::pair<const char*, Mapping*>, 11> wanted = {{
         {"vip_rows", &rows_[kVips]},
         {"pool_rows", &rows_[kPools]},
         {"member_rows", &rows_[kMembers]},
         {"backend_rows", &rows_[kBackends]},
         {"next_hop_rows", &rows_[kNextHops]},
         {"slot_rows", &slots_},
+        {"running_roots", &roots_},
         {"vip_active", &vip_active_},
         {"backend_active", &backend_active_},
         {"round_cursors", &cursors_},
@@ -163,6 +196,13 @@ Expected<void> Balancer::map_rows() {
 
 volatile weir_balancer_injection& Balancer::injection() const {
     return *reinterpret_cast<volatile weir_balancer_injection*>(injection_.value(0));
+}
+
+uint64_t Balancer::active_in(const Mapping& counts, uint32_t row) {
+    if (row >= counts.values())
+        return 0;
+    auto* count = reinterpret_cast<uint64_t*>(counts.value(row));
+    return std::atomic_ref<uint64_t>(*count).load(std::memory_order_relaxed);
 }
 
 template <class Value> Expected<Value> Balancer::sum(const char* name, uint32_t row) const {
@@ -193,47 +233,6 @@ Expected<weir_balancer_row_counts> Balancer::vip_counts(uint32_t row) const {
 
 Expected<weir_balancer_row_counts> Balancer::backend_counts(uint32_t row) const {
     return sum<weir_balancer_row_counts>("backend_counts", row);
-}
-
-Expected<void> Balancer::for_each_connection(const See& see) const {
-    const int connections = map("connections");
-    weir_connection_key key{};
-    weir_connection connection{};
-    for (const weir_connection_key* before = nullptr;
-         bpf_map_get_next_key(connections, before, &key) == 0; before = &key)
-        if (bpf_map_lookup_elem(connections, &key, &connection) == 0)
-            see(key, connection);
-    return {};
-}
-
-Expected<Swept> Balancer::sweep(const lb::ForwardingState& state, uint64_t now_ns) {
-    const auto now_s = static_cast<uint32_t>(now_ns / 1'000'000'000);
-    const std::span<const weir_vip_row> vips = state.vips();
-    std::vector<uint64_t> of_vip(vip_active_.values());
-    std::vector<uint64_t> of_backend(backend_active_.values());
-    std::vector<weir_connection_key> old;
-    Swept swept;
-    auto seen =
-        for_each_connection([&](const weir_connection_key& key, const weir_connection& connection) {
-            if (key.vip >= vips.size() || connection.backend >= of_backend.size() ||
-                now_s - connection.last_seen_s >=
-                    weir_state_timeout_s(connection.state, &vips[key.vip].timeouts)) {
-                old.push_back(key);
-                return;
-            }
-            of_vip[key.vip]++;
-            of_backend[connection.backend]++;
-            swept.live++;
-        });
-    if (!seen)
-        return seen.error();
-    for (const weir_connection_key& key : old)
-        swept.expired += bpf_map_delete_elem(map("connections"), &key) == 0;
-    for (uint32_t row = 0; row < of_vip.size(); row++)
-        std::memcpy(vip_active_.value(row), &of_vip[row], sizeof(uint64_t));
-    for (uint32_t row = 0; row < of_backend.size(); row++)
-        std::memcpy(backend_active_.value(row), &of_backend[row], sizeof(uint64_t));
-    return swept;
 }
 
 Expected<void> Balancer::clear(const char* name) const {

@@ -4,14 +4,19 @@
  *
  * State is published in two halves of every array: rows [0, capacity) and [capacity, 2 * capacity).
  * Programs read the half that steer_state names (maps.h), once a packet; control fills the other
- * and then flips. Slot tables are not halved: they lie where their pool row's `segment` says, in
- * rows of four slots, and stay there as long as either half refers to them.
+ * and then flips. Slot tables are not halved: they lie where their pool row's `segment` (and
+ * `oldest_segment`) says, in rows of four slots, and stay there as long as either half refers to
+ * them.
  */
 #pragma once
 
 #include "dataplane/forwarding/rows.h"
 #include "dataplane/forwarding/token_bucket.h"
 #include "dataplane/forwarding/verdict.h"
+
+/* Of everything in maps that outlive their control. To be raised when a key or value means
+ * something else than before; other sizes are noticed without it. */
+#define WEIR_BALANCER_LAYOUT 1u
 
 /* How many rows a half has. */
 struct weir_balancer_capacities {
@@ -33,6 +38,13 @@ struct weir_balancer_settings {
 #define WEIR_SLOTS_A_ROW 4u
 struct weir_slot_row { /* a BPF array pads its values to 8 bytes */
     uint16_t member[WEIR_SLOTS_A_ROW];
+};
+
+/* The root of the generation in each half, byte for byte: a control that starts takes row numbers
+ * and all else from it. Programs do not read it. */
+#define WEIR_ROOT_PAGE_BYTES 4096u
+struct weir_root_page {
+    uint8_t byte[WEIR_ROOT_PAGE_BYTES];
 };
 
 /* What a generation has of its own, one value a half. */

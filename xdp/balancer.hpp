@@ -1,13 +1,18 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // The balancer program (xdp/balancer.bpf.c) with its maps: loads it, publishes ForwardingState to
-// it, reads back what it counts and remembers. Attaching it is the caller's business. One thread.
+// it, reads back what it counts and remembers, leaves its maps to the next control. Attaching it is
+// attachments.hpp. One thread.
 #pragma once
 
 #include <array>
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <memory>
+#include <optional>
 #include <span>
+#include <string>
+#include <vector>
 
 #include "dataplane/lb/forwarding_state.hpp"
 #include "xdp/balancer.h"
@@ -52,11 +57,36 @@ struct Swept {
     uint64_t live = 0;
 };
 
+// A pass over the connection table, in steps.
+struct SweepPass {
+    std::optional<uint32_t> place; // where the next step begins; nothing: at the beginning
+    std::vector<uint64_t> of_vip;  // counted so far
+    std::vector<uint64_t> of_backend;
+    Swept swept;
+};
+
+// A generation as it lies in the maps. Valid until the next but one publication.
+struct PublishedState {
+    std::span<const std::byte> root;
+    std::map<uint64_t, std::vector<uint16_t>> slot_tables; // by segment id
+};
+
 class Balancer {
 public:
     static Expected<Balancer> load(const BalancerSizes& sizes);
 
+    // A fresh program over the maps that pin() left in `directory`, with what is published and
+    // remembered in them. An error also when they are another layout's.
+    static Expected<Balancer> adopt(const std::string& directory);
+    // REQUIRES: `directory` is on a BPF filesystem and empty.
+    Expected<void> pin(const std::string& directory) const;
+
     int program() const { return program_; }
+    const BalancerSizes& sizes() const { return sizes_; }
+    uint64_t generation() const { return generation_; }   // 0: none is published
+    uint64_t began_ns() const { return grace_began_ns_; } // of the first publication
+    Expected<std::optional<PublishedState>> published() const;
+    std::vector<uint32_t> devices() const; // of what is published, by interface row
 
     // Packets that arrive after it returned are judged by `state`, whole; when it returns an error,
     // by what was published before. `devices`: the ifindex of each interface row.
@@ -69,14 +99,25 @@ public:
     Expected<weir_balancer_counts> counts() const;
     Expected<weir_balancer_row_counts> vip_counts(uint32_t row) const;
     Expected<weir_balancer_row_counts> backend_counts(uint32_t row) const;
+    // Connections as quotas go by them: right up to what the table has evicted since the last
+    // sweep.
+    uint64_t vip_active(uint32_t row) const { return active_in(vip_active_, row); }
+    uint64_t backend_active(uint32_t row) const { return active_in(backend_active_, row); }
 
     // Calls `see` for every connection; one that packets make meanwhile may be missed.
     using See = std::function<void(const weir_connection_key&, const weir_connection&)>;
     Expected<void> for_each_connection(const See& see) const;
+    // The same for about kStep of them from `place` on (nothing: the beginning). Says where to go
+    // on; nothing: that was all.
+    static constexpr uint32_t kStep = 1024;
+    Expected<std::optional<uint32_t>> see_connections(std::optional<uint32_t> place,
+                                                      const See& see) const;
 
     // Removes connections that are too old by `state`'s timeouts and counts the others anew for
     // quotas and least connections: the program does not see what the table evicts.
     Expected<Swept> sweep(const lb::ForwardingState& state, uint64_t now_ns);
+    // About kStep connections of a pass. True: the pass is done, and what it counted holds.
+    Expected<bool> sweep_step(SweepPass& pass, const lb::ForwardingState& state, uint64_t now_ns);
 
     // Forgets connections, clients and counts.
     Expected<void> forget_all();
@@ -92,11 +133,19 @@ private:
     enum Rows { kVips, kPools, kMembers, kBackends, kNextHops, kRowMaps };
 
     Balancer(Object object, const BalancerSizes& sizes, MatchBlocks blocks);
+    static Expected<Object> open_object();
+    // Loads an object whose maps have their sizes.
+    static Expected<Balancer> start(Object object, const BalancerSizes& sizes);
     Expected<void> map_rows();
+    Expected<void> take_up();
     int map(const char* name) const;
+    static uint64_t active_in(const Mapping& counts, uint32_t row);
+    std::span<std::byte> root_in(uint32_t half) const;
     Expected<void> fits(const lb::ForwardingState& state) const;
     void write_rows(uint32_t half, Rows which, std::span<const std::byte> rows, size_t row_bytes);
+    Expected<uint32_t> place_slots(uint32_t half, uint64_t id, std::span<const uint16_t> slots);
     Expected<void> write_slots(uint32_t half, const lb::ForwardingState& state);
+    Expected<void> write_root(uint32_t half, const lb::ForwardingState& state);
     Expected<void> write_head(uint32_t half, const lb::ForwardingState& state,
                               std::span<const uint32_t> devices);
     Expected<void> clear(const char* name) const;
@@ -108,7 +157,7 @@ private:
     int program_ = -1; // owned by object_
     std::array<Mapping, kRowMaps> rows_;
     std::array<std::array<uint32_t, kRowMaps>, 2> in_use_{}; // rows written last, by half
-    Mapping slots_, vip_active_, backend_active_, cursors_, injection_;
+    Mapping slots_, roots_, vip_active_, backend_active_, cursors_, injection_;
     SlotArena arena_;
     uint64_t grace_began_ns_ = 0;
     uint64_t generation_ = 0;

@@ -53,26 +53,49 @@ void Balancer::write_rows(uint32_t half, Rows which, std::span<const std::byte> 
     in_use_[half][which] = count;
 }
 
-// Pool rows go with them: in the maps, `segment` is the first slot row.
+// The first slot row of a table, which is written when it is not there yet.
+Expected<uint32_t> Balancer::place_slots(uint32_t half, uint64_t id,
+                                         std::span<const uint16_t> slots) {
+    const auto rows = slot_rows_of(slots.size());
+    const auto place = arena_.place(id, rows, half);
+    if (!place)
+        return too_many("slots of pool tables", slots.size(),
+                        size_t{sizes_.rows.slot_rows} * WEIR_SLOTS_A_ROW);
+    if (place->fresh)
+        std::memcpy(slots_.value(place->first), slots.data(), slots.size_bytes());
+    return place->first;
+}
+
+// Pool rows go with them: in the maps, `segment` and `oldest_segment` are the first slot rows.
 Expected<void> Balancer::write_slots(uint32_t half, const lb::ForwardingState& state) {
     arena_.begin(half);
     std::vector<weir_pool_row> pools(state.pools().begin(), state.pools().end());
     for (weir_pool_row& pool : pools) {
         if (pool.slot_count == 0)
             continue;
-        const std::span<const uint16_t> slots = state.slots(pool).first(pool.slot_count);
-        const auto rows =
-            static_cast<uint32_t>((slots.size() + WEIR_SLOTS_A_ROW - 1) / WEIR_SLOTS_A_ROW);
-        const auto place = arena_.place(state.segment_rows()[pool.segment].id, rows, half);
-        if (!place)
-            return too_many("slots of pool tables", slots.size(),
-                            size_t{sizes_.rows.slot_rows} * WEIR_SLOTS_A_ROW);
-        if (place->fresh)
-            std::memcpy(slots_.value(place->first), slots.data(), slots.size_bytes());
-        pool.segment = place->first;
+        auto slots = place_slots(half, state.segment_rows()[pool.segment].id, state.slots(pool));
+        if (!slots)
+            return slots.error();
+        if (pool.elder_count != 0) {
+            auto oldest = place_slots(half, state.segment_rows()[pool.oldest_segment].id,
+                                      state.oldest_slots(pool));
+            if (!oldest)
+                return oldest.error();
+            pool.oldest_segment = *oldest;
+        }
+        pool.segment = *slots;
     }
     write_rows(half, kPools, bytes_of(std::span<const weir_pool_row>(pools)),
                sizeof(weir_pool_row));
+    return {};
+}
+
+Expected<void> Balancer::write_root(uint32_t half, const lb::ForwardingState& state) {
+    const std::span<std::byte> room = root_in(half);
+    const size_t bytes = state.header().total_bytes;
+    if (bytes > room.size())
+        return too_many("bytes of forwarding state", bytes, room.size());
+    std::memcpy(room.data(), &state.header(), bytes);
     return {};
 }
 
@@ -116,6 +139,8 @@ Expected<void> Balancer::publish(const lb::ForwardingState& state,
     write_rows(*half, kBackends, bytes_of(state.backends()), sizeof(weir_backend_row));
     write_rows(*half, kNextHops, bytes_of(state.next_hops()), sizeof(weir_next_hop_row));
     if (auto written = write_head(*half, state, devices); !written)
+        return written;
+    if (auto written = write_root(*half, state); !written)
         return written;
     const MatchTableView table{state.header().match, state.ranges(), state.match_rows()};
     if (auto flipped = blocks_.publish_prepared(*half, table, state.generation()); !flipped)

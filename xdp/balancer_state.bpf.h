@@ -35,6 +35,7 @@ WEIR_ROWS(member_rows, uint32_t);
 WEIR_ROWS(backend_rows, struct weir_backend_row);
 WEIR_ROWS(next_hop_rows, struct weir_next_hop_row);
 WEIR_ROWS(slot_rows, struct weir_slot_row);
+WEIR_ROWS(running_roots, struct weir_root_page);
 WEIR_ARRAY(balancer_counts, BPF_MAP_TYPE_PERCPU_ARRAY, struct weir_balancer_counts, 1);
 WEIR_ARRAY(vip_counts, BPF_MAP_TYPE_PERCPU_ARRAY, struct weir_balancer_row_counts, 2);
 WEIR_ARRAY(backend_counts, BPF_MAP_TYPE_PERCPU_ARRAY, struct weir_balancer_row_counts, 2);

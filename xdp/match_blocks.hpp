@@ -43,12 +43,13 @@ public:
     // Back to where nothing is published.
     Expected<void> withdraw() const;
 
+    // Which block programs read, and the generation in it.
+    Expected<weir_steer_state> read_state() const;
     // 0: nothing has been published to these maps, by anyone.
     Expected<uint64_t> generation() const;
 
 private:
     MatchBlocks(Descriptor blocks, Descriptor state, Descriptor waiter);
-    Expected<weir_steer_state> read_state() const;
     Expected<void> wait_for_readers() const;
 
     Descriptor blocks_;

@@ -9,7 +9,13 @@
 #include <map>
 #include <optional>
 
+#include "xdp/balancer.h"
+
 namespace weir::xdp {
+
+constexpr uint32_t slot_rows_of(size_t slots) {
+    return static_cast<uint32_t>((slots + WEIR_SLOTS_A_ROW - 1) / WEIR_SLOTS_A_ROW);
+}
 
 class SlotArena {
 public:
@@ -50,6 +56,12 @@ public:
         extent.used[half] = true;
         extents_[id] = extent;
         return Place{first, true};
+    }
+
+    // A table that lies there already, as a half of an earlier control refers to it.
+    void remember(uint64_t id, uint32_t first, uint32_t rows, uint32_t half) {
+        Extent& extent = extents_.try_emplace(id, Extent{first, rows, {}}).first->second;
+        extent.used[half] = true;
     }
 
 private:
