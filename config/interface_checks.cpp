@@ -56,6 +56,23 @@ void check_mtu(Draft& draft, std::size_t index) {
     }
 }
 
+// "auto" takes DPDK for these by itself.
+void check_engine_drives(Draft& draft, std::size_t index) {
+    const InterfaceConfig& interface = draft.config.interfaces[index];
+    if (draft.config.engine.mode != EngineMode::kXdp || !draft.interfaces[index].device_read ||
+        interface.is_kernel_visible()) {
+        return;
+    }
+    const bool pci = std::holds_alternative<PciDevice>(interface.device);
+    draft.diagnostics.add(
+        draft.interfaces[index].device,
+        "the XDP engine cannot drive " + quoted(to_string(interface.device)) +
+            (pci ? ": the kernel does not see a device that is given away" : ": it is DPDK's own"),
+        std::string("name the kernel's interface") +
+            (pci ? " of this NIC, such as \"eth0\"," : ", such as \"eth0\",") +
+            " or set mode = \"dpdk\" in [engine]");
+}
+
 void check_unique_devices(Draft& draft) {
     std::map<std::string, std::size_t> devices;
     std::map<std::string, std::size_t> kernel_names;
@@ -157,6 +174,7 @@ void check_interfaces(Draft& draft) {
         check_gateway(draft, i, draft.config.interfaces[i].gateway_v6,
                       draft.interfaces[i].gateway_v6);
         check_mtu(draft, i);
+        check_engine_drives(draft, i);
     }
     check_unique_devices(draft);
     check_unique_addresses(draft);

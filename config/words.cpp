@@ -14,7 +14,7 @@ constexpr Availability kNotYet = Availability::kNotYet;
 constexpr std::array kEngineModes = {
     Word<EngineMode>{EngineMode::kAuto, "auto", kNow},
     Word<EngineMode>{EngineMode::kDpdk, "dpdk", kNow},
-    Word<EngineMode>{EngineMode::kXdp, "xdp", kNotYet},
+    Word<EngineMode>{EngineMode::kXdp, "xdp", kNow},
 };
 constexpr std::array kIdlePolicies = {
     Word<IdlePolicy>{IdlePolicy::kPoll, "poll", kNow},

@@ -21,43 +21,16 @@ Instant clock_now() {
 } // namespace
 
 Controller::Controller(boost::asio::io_context& io, ControllerSettings settings,
-                       PacketSteering& steering)
-    : io_(io), settings_(std::move(settings)), config_(settings_.config), steering_(steering),
-      kernel_side_(io), neighbourhood_(io, [this] { schedule(); }),
+                       ForwardingEngine& engine, PacketSteering& steering)
+    : io_(io), settings_(std::move(settings)), config_(settings_.config), engine_(engine),
+      steering_(steering), kernel_side_(io), neighbourhood_(io, [this] { schedule(); }),
       prober_(io,
               [this](const BackendHealth& backend) {
                   events_.add("health", backend.pool + "/" + backend.backend.to_string(),
                               std::string(to_string(backend.status)) + ": " + backend.reason);
                   schedule();
               }),
-      link_(
-          io, settings_.runtime_directory + "/" + channel::kSocketName,
-          {.ready =
-               [this](const Engine& engine, const std::shared_ptr<const Generation>& running) {
-                   engine_ready(engine, running);
-               },
-           .lost =
-               [this] {
-                   usable_ = false;
-                   steered_ = false;
-                   forwarding_ = false;
-                   events_.add("engine", "weir-dataplane", "is gone");
-                   ownership_.set_facts(config_, ownership_facts());
-                   note("engine", {"weir-dataplane is not connected"});
-                   finish_waiters(true);
-               },
-           .answered =
-               [this](const std::shared_ptr<const Generation>& generation, bool accepted,
-                      const std::string& reason) { engine_answered(generation, accepted, reason); },
-           .tap_answered =
-               [this](bool accepted, const std::string& reason) {
-                   note("tap", accepted ? std::vector<std::string>{}
-                                        : std::vector{"the engine cannot use the TAP: " + reason});
-               }}),
-      collect_timer_(io), tend_timer_(io), start_timer_(io), watch_timer_(io) {
-    if (!settings_.spawn_command.empty())
-        process_.emplace(io, settings_.spawn_command, [] {});
-}
+      collect_timer_(io), tend_timer_(io), watch_timer_(io) {}
 
 Expected<void> Controller::start() {
     const std::string& directory = settings_.runtime_directory;
@@ -81,18 +54,8 @@ Expected<void> Controller::start() {
     if (auto started = neighbourhood_.start(); !started)
         return started;
     set_neighbour_targets();
-    note("engine", {"weir-dataplane is not connected"});
-    link_.start();
-    if (process_) {
-        // One that runs already answers at once.
-        start_timer_.expires_after(EngineLink::kRetry * 2);
-        start_timer_.async_wait([this](const boost::system::error_code& error) {
-            if (error || link_.engine() != nullptr)
-                return;
-            engine_started_ = true;
-            process_->start();
-        });
-    }
+    if (auto started = engine_.start(config_, engine_handlers()); !started)
+        return started;
     note("ownership", ownership_.configure(config_));
     tend();
     watch();
@@ -101,14 +64,11 @@ Expected<void> Controller::start() {
 
 void Controller::stop() {
     ownership_.stop();
-    link_.stop();
+    engine_.stop();
     prober_.stop();
     neighbourhood_.stop();
-    if (process_)
-        process_->release();
     collect_timer_.cancel();
     tend_timer_.cancel();
-    start_timer_.cancel();
     watch_timer_.cancel();
 }
 
@@ -124,101 +84,6 @@ std::uint32_t Controller::seconds_now() {
     using std::chrono::seconds;
     const auto since_boot = std::chrono::duration_cast<seconds>(clock_now().time_since_epoch());
     return static_cast<std::uint32_t>(since_boot.count()) + 1;
-}
-
-// --- the engine --------------------------------------------------------------------------------
-
-Expected<void> Controller::take_interfaces(const Engine& engine) {
-    facts_.clear();
-    for (std::uint32_t i = 0; i < config_.interfaces.size(); i++) {
-        const config::InterfaceConfig& wanted = config_.interfaces[i];
-        const channel::InterfaceInfo& info = engine.hello.interface[i];
-        if (i >= engine.hello.interfaces || wanted.name != info.name ||
-            wanted.is_kernel_visible() != (info.kind == channel::InterfaceKind::kernel_visible))
-            return Error{"the running dataplane was started with other [interface] tables; "
-                         "restart it"};
-        net::MacAddress::Bytes mac;
-        std::copy_n(info.mac, mac.size(), mac.begin());
-        facts_.push_back({net::MacAddress::from_bytes(mac), info.mtu,
-                          info.kind == channel::InterfaceKind::bypassed});
-    }
-    for (std::uint32_t i = 0; i < config_.interfaces.size(); i++) {
-        if (!facts_[i].bypassed)
-            continue;
-        const config::InterfaceConfig& interface = config_.interfaces[i];
-        if (auto made = kernel_side_.make_tap(interface, facts_[i].mac); !made)
-            return made;
-        if (!link_.attach_tap(i, interface.kernel_interface))
-            return Error{"the engine went away"};
-    }
-    return {};
-}
-
-void Controller::engine_ready(const Engine& engine,
-                              const std::shared_ptr<const Generation>& running) {
-    spdlog::info("engine: pid {}, {} worker(s), generation {}", engine.hello.pid,
-                 engine.hello.workers, engine.hello.generation);
-    start_timer_.cancel();
-    if (process_)
-        process_->adopt(static_cast<pid_t>(engine.hello.pid));
-    const lb::ForwardingState* state = running ? &running->state() : nullptr;
-    if (state != nullptr && state->generation() > history_.generation) {
-        history_ = history_of(*state);
-        history_.windows = windows_of(*state);
-        settings_.hash_key = state->hash_key();
-        adopted_until_ = clock_now() + kHoldAdopted;
-        for (const weir_backend_row& row : state->backends()) {
-            if (row.next_hop == WEIR_NO_ROW)
-                continue;
-            const weir_next_hop_row& hop = state->next_hops()[row.next_hop];
-            net::MacAddress::Bytes mac;
-            std::copy_n(hop.destination_mac, mac.size(), mac.begin());
-            adopted_hops_[to_net(row.address)] = {hop.interface, net::MacAddress::from_bytes(mac),
-                                                  hop.mtu};
-        }
-    }
-    // Not before its numbers are known: its connections go on in the fresh one.
-    if (process_ && settings_.restart_running_engine && !engine_started_) {
-        spdlog::warn("the running dataplane was started with another configuration that needs a "
-                     "restart; starting it anew");
-        settings_.restart_running_engine = false;
-        process_->restart();
-        return;
-    }
-    note("engine", {});
-    steered_ = false;
-    auto taken = take_interfaces(engine);
-    usable_ = static_cast<bool>(taken);
-    note("engine interfaces",
-         taken ? std::vector<std::string>{} : std::vector{taken.error().sentence});
-    if (!taken)
-        return;
-    note("interfaces", kernel_side_.sync(config_, false));
-    start_probing(state);
-    schedule();
-}
-
-void Controller::engine_answered(const std::shared_ptr<const Generation>& generation, bool accepted,
-                                 const std::string& reason) {
-    if (accepted) {
-        note("generation", {});
-        history_ = history_of(generation->state());
-        compiled_ = std::move(pending_);
-        history_.windows = compiled_->windows;
-        forget_ = {};
-        steered_ = true;
-        settle();
-    } else {
-        note("generation", {"the engine refused generation " +
-                            std::to_string(generation->number()) + ": " + reason});
-        if (const auto live = link_.live())
-            if (auto back = steer(live->state()); !back)
-                note("steering", {back.error().sentence});
-        finish_waiters(true);
-    }
-    pending_.reset();
-    if (again_)
-        schedule();
 }
 
 // --- publication -------------------------------------------------------------------------------
@@ -241,11 +106,11 @@ Expected<void> Controller::steer(const lb::ForwardingState& state) {
 }
 
 void Controller::publish_now() {
-    if (link_.engine() == nullptr || !usable_) {
+    if (engine_.engine() == nullptr || !usable_) {
         finish_waiters(true);
         return;
     }
-    if (link_.publishing()) {
+    if (engine_.publishing()) {
         again_ = true;
         return;
     }
@@ -256,7 +121,7 @@ void Controller::publish_now() {
     auto compiled = compile({config_, health, adjacency, admin_, history_, forget_, facts_,
                              settings_.hash_key, seconds_now()},
                             slot_tables_);
-    const auto live = link_.live();
+    const auto live = engine_.live();
     auto generation = compiled ? Generation::seal(*compiled, live.get())
                                : Expected<std::shared_ptr<const Generation>>(compiled.error());
     if (!generation) {
@@ -284,7 +149,7 @@ void Controller::publish_now() {
         return;
     }
     pending_ = std::move(*compiled);
-    link_.publish(*generation);
+    engine_.publish(*generation);
 }
 
 void Controller::settle() {
@@ -296,9 +161,9 @@ void Controller::settle() {
     }
     if (!forwarding_) {
         forwarding_ = true;
-        events_.add("engine", "weir-dataplane",
+        events_.add("engine", engine_.name(),
                     "forwards generation " + std::to_string(history_.generation) +
-                        taken_over(*link_.engine()));
+                        taken_over(*engine_.engine()));
         ownership_.set_facts(config_, ownership_facts());
     }
     if (!ready_) {
@@ -323,7 +188,7 @@ void Controller::finish_waiters(bool all) {
         finished.push_back(std::move(waiter));
         return true;
     });
-    const auto live = link_.live();
+    const auto live = engine_.live();
     for (const Waiter& waiter : finished)
         waiter.done(live ? live->number() : 0);
 }
@@ -407,20 +272,18 @@ void Controller::set_neighbour_targets() {
 }
 
 Snapshot Controller::snapshot() {
+    engine_.refresh();
     Snapshot result{.config = config_,
                     .admin = admin_,
                     .health = prober_.backends(),
                     .counts = {},
                     .next_hops = neighbourhood_.current(),
                     .compiled = compiled_ ? &*compiled_ : nullptr,
-                    .live = link_.live(),
-                    .engine = link_.engine(),
-                    .ready = ready_ && steered_ && link_.engine() != nullptr,
+                    .live = engine_.live(),
+                    .engine = engine_.engine(),
+                    .ready = ready_ && steered_ && engine_.engine() != nullptr,
                     .drained = drained_,
-                    .engine_mode = "dpdk",
-                    .engine_why = config_.engine.mode == config::EngineMode::kAuto
-                                      ? "mode = \"auto\", and DPDK can drive the devices"
-                                      : "mode = \"dpdk\" in the configuration",
+                    .choice = settings_.choice,
                     .election = ownership_.status(),
                     .problems = {},
                     .now = clock_now()};
@@ -430,13 +293,13 @@ Snapshot Controller::snapshot() {
         result.problems.insert(result.problems.end(), sentences.begin(), sentences.end());
     for (std::string& problem : ownership_.problems())
         result.problems.push_back(std::move(problem));
-    if (process_ && link_.engine() == nullptr && !process_->last_end().empty())
-        result.problems.push_back(process_->last_end());
+    if (std::string end = engine_.last_end(); !end.empty())
+        result.problems.push_back(std::move(end));
     return result;
 }
 
 bool Controller::order_capture(const channel::Capture& order) {
-    return link_.engine() != nullptr && link_.order_capture(order);
+    return engine_.order_capture(order);
 }
 
 } // namespace weir::control

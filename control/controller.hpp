@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// The control process's centre: owns configuration, operators' wishes, health, adjacency and the
-// link to the engine, and turns every change into the next generation. One io_context, one thread.
+// The control process's centre: owns configuration, operators' wishes, health and adjacency, and
+// turns every change into the next generation for the engine. One io_context, one thread.
 //
 // A publication goes: compile, guard and steering (the kernel is silenced before anything is
 // claimed), engine, and when every worker has it: addresses and their announcements. What a removed
@@ -19,8 +19,8 @@
 
 #include "control/api/snapshot.hpp"
 #include "control/compile/compile.hpp"
-#include "control/engine_link/engine_link.hpp"
-#include "control/engine_link/engine_process.hpp"
+#include "control/engine_choice.hpp"
+#include "control/engine_link/forwarding_engine.hpp"
 #include "control/event_log.hpp"
 #include "control/health/prober.hpp"
 #include "control/kernel/neighbourhood.hpp"
@@ -37,16 +37,14 @@ struct ControllerSettings {
     std::string config_text;
     std::string runtime_directory;
     weir_hash_key hash_key{};
-    std::vector<std::string> spawn_command; // of the engine; empty: somebody else starts it
-    // An engine that is found running was started with keys that are no longer so: end it and let
-    // a fresh one start.
-    bool restart_running_engine = false;
+    EngineChoice choice;            // what kind of engine it is given, and why
     std::function<void()> on_ready; // once: packets are forwarded
 };
 
 class Controller {
 public:
-    Controller(boost::asio::io_context& io, ControllerSettings settings, PacketSteering& steering);
+    Controller(boost::asio::io_context& io, ControllerSettings settings, ForwardingEngine& engine,
+               PacketSteering& steering);
 
     Expected<void> start();
     // Forwarding goes on. What moves between nodes is released first.
@@ -84,10 +82,12 @@ private:
     static constexpr std::chrono::seconds kForgetAfter{60};
     static constexpr std::chrono::seconds kWaitLimit{5};
 
-    void engine_ready(const Engine& engine, const std::shared_ptr<const Generation>& running);
+    ForwardingEngine::Handlers engine_handlers();
+    void engine_ready(const std::shared_ptr<const Generation>& running);
+    void engine_lost();
+    void adopt_generation(const lb::ForwardingState& state);
     void engine_answered(const std::shared_ptr<const Generation>& generation, bool accepted,
                          const std::string& reason);
-    Expected<void> take_interfaces(const Engine& engine);
     void start_probing(const lb::ForwardingState* running);
     void set_probe_targets(const lb::ForwardingState* running);
     void set_neighbour_targets();
@@ -113,6 +113,7 @@ private:
     boost::asio::io_context& io_;
     ControllerSettings settings_;
     config::Config config_;
+    ForwardingEngine& engine_;
     PacketSteering& steering_;
     Admin admin_;
     History history_;
@@ -125,17 +126,13 @@ private:
     EventLog events_;
     Neighbourhood neighbourhood_;
     Prober prober_;
-    EngineLink link_;
-    std::optional<EngineProcess> process_;
 
     boost::asio::steady_timer collect_timer_;
     boost::asio::steady_timer tend_timer_;
-    boost::asio::steady_timer start_timer_;
     boost::asio::steady_timer watch_timer_;
     bool collecting_ = false;
     bool again_ = false; // something changed while a publication was under way
     bool probing_ = false;
-    bool engine_started_ = false; // by this process
     bool ready_ = false;
     bool ownership_due_ = false; // the configuration in force has not reached it yet
     bool forwarding_ = false;    // this engine has taken a generation of ours

@@ -117,7 +117,7 @@ void Controller::tend() {
             tend();
     });
     finish_waiters(false);
-    if (link_.engine() == nullptr || !usable_) {
+    if (engine_.engine() == nullptr || !usable_) {
         note("interfaces", kernel_side_.sync(config_, false));
         return;
     }
@@ -139,8 +139,9 @@ void Controller::tend() {
 
 // Rows of the past that have had no connection for a while, on any worker, are free again.
 void Controller::find_forgettable() {
-    const Engine* engine = link_.engine();
-    if (!compiled_ || !engine->counters || link_.publishing())
+    engine_.refresh();
+    const Engine* engine = engine_.engine();
+    if (!compiled_ || !engine->counters || engine_.publishing())
         return;
     const lb::CountersView& counters = *engine->counters;
     const Instant now = std::chrono::steady_clock::now();

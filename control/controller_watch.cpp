@@ -14,7 +14,7 @@
 namespace weir::control {
 
 bool Controller::worker_stalled() const {
-    const Engine* engine = link_.engine();
+    const Engine* engine = engine_.engine();
     if (engine == nullptr || !engine->counters)
         return false;
     timespec now{};
@@ -33,7 +33,7 @@ bool Controller::worker_stalled() const {
 
 OwnershipFacts Controller::ownership_facts() {
     OwnershipFacts facts{.can_forward =
-                             forwarding_ && link_.engine() != nullptr && usable_ && !drained_,
+                             forwarding_ && engine_.engine() != nullptr && usable_ && !drained_,
                          .worker_stalled = worker_stalled(),
                          .interfaces_down = {},
                          .pool_percent_up = {}};

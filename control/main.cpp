@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// weir-control: reads the configuration, wires the controller to the API and to the BPF programs,
-// runs until SIGTERM. Exit codes: 0 ended as asked, 1 failed, 2 wrong usage or bad configuration.
+// weir-control: reads the configuration, chooses the engine, wires the controller to it, to the API
+// and to the BPF programs, runs until SIGTERM. Exit codes: 0 ended as asked, 1 failed, 2 wrong
+// usage or bad configuration.
 #include <CLI/CLI.hpp>
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/signal_set.hpp>
@@ -13,16 +14,18 @@
 #include <exception>
 #include <filesystem>
 #include <iostream>
-#include <map>
+#include <memory>
 
 #include "config/changes.hpp"
 #include "config/parse.hpp"
 #include "control/api/routes.hpp"
 #include "control/api/server.hpp"
 #include "control/controller.hpp"
+#include "control/engine_link/dpdk_engine.hpp"
 #include "control/state_files.hpp"
-#include "xdp/guard.hpp"
-#include "xdp/steering.hpp"
+#include "control/wiring/bpf_steering.hpp"
+#include "control/wiring/host_facts.hpp"
+#include "control/wiring/xdp_engine.hpp"
 
 namespace {
 
@@ -32,77 +35,12 @@ namespace fs = std::filesystem;
 constexpr int kFailed = 1;
 constexpr int kBadConfiguration = 2;
 
-// The guard on every kernel-side interface, the steering program's maps on the kernel-visible ones.
-class BpfSteering final : public control::PacketSteering {
-public:
-    Expected<void> publish(const std::vector<control::SteeredInterface>& interfaces,
-                           const lb::ForwardingState& state) override {
-        const xdp::MatchTableView table{state.header().match, state.ranges(), state.match_rows()};
-        forget_others(interfaces);
-        for (const control::SteeredInterface& interface : interfaces)
-            if (auto guarded = guard(interface, table, state.generation()); !guarded)
-                return Error{"guard on " + interface.name + ": " + guarded.error().sentence};
-        for (const control::SteeredInterface& interface : interfaces) {
-            if (interface.bypassed)
-                continue;
-            auto [entry, added] = steering_.try_emplace(interface.ifindex, interface.ifindex);
-            if (auto steered = entry->second.publish(table, state.generation()); !steered)
-                return Error{"steering on " + interface.name + ": " + steered.error().sentence};
-        }
-        return {};
-    }
-
-    bool intact(const std::vector<control::SteeredInterface>& interfaces) override {
-        for (const control::SteeredInterface& interface : interfaces) {
-            const auto guard = guards_.find(interface.ifindex);
-            if (guard == guards_.end() || !guard->second.attached().value_or(false))
-                return false;
-            if (interface.bypassed)
-                continue;
-            const auto steering = steering_.find(interface.ifindex);
-            if (steering == steering_.end())
-                return false;
-            const auto found = steering->second.find();
-            if (!found || *found != xdp::SteeringProgram::kKnown)
-                return false;
-        }
-        return true;
-    }
-
-private:
-    Expected<void> guard(const control::SteeredInterface& interface,
-                         const xdp::MatchTableView& table, std::uint64_t generation) {
-        auto found = guards_.find(interface.ifindex);
-        if (found == guards_.end()) {
-            auto loaded = xdp::Guard::load(interface.ifindex);
-            if (!loaded)
-                return loaded.error();
-            found = guards_.emplace(interface.ifindex, std::move(*loaded)).first;
-        }
-        if (auto published = found->second.publish(table, generation); !published)
-            return published;
-        return found->second.attach();
-    }
-
-    // An interface that was made anew has another index.
-    void forget_others(const std::vector<control::SteeredInterface>& interfaces) {
-        const auto gone = [&](const auto& item) {
-            return std::none_of(interfaces.begin(), interfaces.end(), [&](const auto& interface) {
-                return interface.ifindex == item.first;
-            });
-        };
-        std::erase_if(guards_, gone);
-        std::erase_if(steering_, gone);
-    }
-
-    std::map<unsigned, xdp::Guard> guards_;
-    std::map<unsigned, xdp::Steering> steering_;
-};
-
 struct Options {
     std::string config;
     std::string runtime_directory = "/run/weir";
+    std::string bpffs = "/sys/fs/bpf/weir";
     bool spawn_dataplane = false;
+    bool release_xdp = false;
 };
 
 int fail(const std::string& sentence, int code = kFailed) {
@@ -110,12 +48,16 @@ int fail(const std::string& sentence, int code = kFailed) {
     return code;
 }
 
-// The dataplane beside this very program. It gets the accepted copy of the configuration: what
-// control runs with, whatever becomes of the file.
-std::vector<std::string> spawn_command(const Options& options) {
+// Beside this very program.
+std::string dataplane_program() {
     std::error_code ignored;
-    const fs::path own = fs::read_symlink("/proc/self/exe", ignored).parent_path();
-    return {(own / "weir-dataplane").string(), "--config",
+    return fs::read_symlink("/proc/self/exe", ignored).parent_path() / "weir-dataplane";
+}
+
+// The dataplane gets the accepted copy of the configuration: what control runs with, whatever
+// becomes of the file.
+std::vector<std::string> spawn_command(const Options& options) {
+    return {dataplane_program(), "--config",
             options.runtime_directory + "/" + control::kAcceptedFile, "--runtime-dir",
             options.runtime_directory};
 }
@@ -125,6 +67,43 @@ bool engine_is_outdated(const Options& options, const config::Config& wanted) {
     const auto before =
         config::load_config(options.runtime_directory + "/" + control::kAcceptedFile);
     return before.config && !config::restart_needed(*before.config, wanted).empty();
+}
+
+// What the other engine has on the devices goes: only one can be there.
+Expected<void> clear_the_way(const Options& options, control::EngineKind chosen) {
+    if (chosen == control::EngineKind::kXdp)
+        return control::end_dataplane(options.runtime_directory);
+    for (const std::string& name : control::XdpEngine::release(options.bpffs))
+        spdlog::info("the XDP balancer is off {}: DPDK takes over", name);
+    return {};
+}
+
+std::unique_ptr<control::ForwardingEngine> make_engine(boost::asio::io_context& io,
+                                                       const Options& options,
+                                                       control::EngineKind kind,
+                                                       bool restart_running) {
+    if (kind == control::EngineKind::kXdp)
+        return std::make_unique<control::XdpEngine>(io, options.bpffs);
+    control::DpdkEngineSettings settings{.runtime_directory = options.runtime_directory,
+                                         .spawn_command = {},
+                                         .restart_running = restart_running};
+    if (options.spawn_dataplane)
+        settings.spawn_command = spawn_command(options);
+    return std::make_unique<control::DpdkEngine>(io, std::move(settings));
+}
+
+// --release-xdp: nothing of Weir's is left in the kernel's packet path. A control that runs would
+// put it back at once.
+int release_xdp(const Options& options) {
+    const auto claimed = control::claim_runtime_directory(options.runtime_directory);
+    if (!claimed)
+        return fail(claimed.error().sentence);
+    for (const std::string& name : control::XdpEngine::release(options.bpffs)) {
+        std::cout << "the XDP balancer is off " << name << "\n";
+        if (auto guard = control::take_guard_off(name); !guard)
+            return fail(guard.error().sentence);
+    }
+    return 0;
 }
 
 void watch_signals(boost::asio::io_context& io, boost::asio::signal_set& signals,
@@ -139,7 +118,7 @@ void watch_signals(boost::asio::io_context& io, boost::asio::signal_set& signals
             watch_signals(io, signals, controller);
             return;
         }
-        spdlog::info("ending; the dataplane goes on with the last state");
+        spdlog::info("ending; the engine goes on with the last state");
         ::sd_notify(0, "STOPPING=1");
         controller.stop();
         io.stop();
@@ -166,7 +145,13 @@ int run(const Options& options) {
         return fail(hash_key.error().sentence);
 
     control::ControllerSettings settings;
-    settings.restart_running_engine = engine_is_outdated(options, *parsed.config);
+    settings.choice = control::choose_engine(
+        *parsed.config,
+        control::look_at_host(*parsed.config, options.runtime_directory, dataplane_program()));
+    spdlog::info("engine {}: {}", control::to_string(settings.choice.kind), settings.choice.why);
+    if (auto cleared = clear_the_way(options, settings.choice.kind); !cleared)
+        return fail(cleared.error().sentence);
+    const bool restart_running = engine_is_outdated(options, *parsed.config);
     if (auto kept = control::write_whole(options.runtime_directory + "/" + control::kAcceptedFile,
                                          *text, 0644);
         !kept)
@@ -176,13 +161,12 @@ int run(const Options& options) {
     settings.config_path = options.config;
     settings.runtime_directory = options.runtime_directory;
     settings.hash_key = *hash_key;
-    if (options.spawn_dataplane)
-        settings.spawn_command = spawn_command(options);
     settings.on_ready = [] { ::sd_notify(0, "READY=1"); };
 
     boost::asio::io_context io(1);
-    BpfSteering steering;
-    control::Controller controller(io, std::move(settings), steering);
+    control::BpfSteering steering(settings.choice.kind);
+    const auto engine = make_engine(io, options, settings.choice.kind, restart_running);
+    control::Controller controller(io, std::move(settings), *engine, steering);
     control::HttpServer server(io, control::api_routes(io, controller));
     if (auto listening =
             server.listen_unix(options.runtime_directory + "/" + control::kControlSocket);
@@ -210,13 +194,18 @@ void log_to_stderr() {
 
 int start(int argc, char** argv) {
     Options options;
-    CLI::App app("weir-control: probes backends and tells the dataplane what to forward");
+    CLI::App app("weir-control: probes backends and tells the engine what to forward");
     app.add_option("--config", options.config, "configuration file (TOML)")
         ->default_val("/etc/weir/weir.toml");
     app.add_option("--runtime-dir", options.runtime_directory, "sockets and state of this node")
         ->capture_default_str();
     app.add_flag("--spawn-dataplane", options.spawn_dataplane,
                  "start weir-dataplane, and again when it ends");
+    app.add_option("--bpffs", options.bpffs,
+                   "where the XDP engine pins what outlives control; one directory a node")
+        ->capture_default_str();
+    app.add_flag("--release-xdp", options.release_xdp,
+                 "take the XDP engine off all interfaces, with its connections, and end");
     app.set_version_flag("--version", WEIR_VERSION);
     try {
         app.parse(argc, argv);
@@ -227,7 +216,8 @@ int start(int argc, char** argv) {
     log_to_stderr();
     std::error_code ignored;
     options.runtime_directory = fs::absolute(options.runtime_directory, ignored).string();
-    return run(options);
+    options.bpffs = fs::absolute(options.bpffs, ignored).string();
+    return options.release_xdp ? release_xdp(options) : run(options);
 }
 
 } // namespace

@@ -120,6 +120,9 @@ int start(int argc, char** argv) {
     auto config = load(config_path, runtime_directory);
     if (!config)
         return kBadConfiguration;
+    if (config->engine.mode == config::EngineMode::kXdp)
+        return fail(Error{"the configuration says engine.mode = \"xdp\": weir-control forwards by "
+                          "itself, and this program has nothing to do"});
     auto lock = lock_runtime_directory(runtime_directory);
     if (!lock)
         return fail(lock.error());

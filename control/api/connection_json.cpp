@@ -12,9 +12,7 @@ namespace weir::control {
 
 using nlohmann::json;
 
-json connection_json(const Snapshot& snapshot, std::uint32_t worker,
-                     const lb::ConnectionReader::Connection& connection) {
-    const lb::HotRow& row = connection.row;
+json connection_json(const Snapshot& snapshot, std::uint32_t worker, const lb::HotRow& row) {
     json entry{{"worker", worker},
                {"vip", vip_name(snapshot, row.vip)},
                {"client", endpoint_of(row.client, row.client_port).to_string()},

@@ -10,6 +10,6 @@ namespace weir::control {
 
 // REQUIRES: snapshot.live.
 nlohmann::json connection_json(const Snapshot& snapshot, std::uint32_t worker,
-                               const lb::ConnectionReader::Connection& connection);
+                               const lb::HotRow& row);
 
 } // namespace weir::control

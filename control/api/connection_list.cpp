@@ -150,25 +150,25 @@ Expected<bool> ConnectionScan::step(const Snapshot& snapshot) {
     if (snapshot.engine == nullptr || !snapshot.live || snapshot.engine->hello.pid != engine_pid_)
         return Error{"weir-dataplane ended while its connections were read; ask again"};
     const auto& tables = snapshot.engine->connections;
+    if (table_ >= tables.size())
+        return true;
+    const ConnectionSource& table = *tables[table_];
     std::size_t listed = 0;
-    for (std::uint32_t looked = 0; looked < kEntries && listed < kListed; looked++) {
-        while (table_ < tables.size() && entry_ >= tables[table_].capacity()) {
-            table_++;
-            entry_ = 0;
-        }
-        if (table_ >= tables.size())
+    const auto next = table.walk(place_, kEntries, [&](const lb::HotRow& row) {
+        if (!wish_.passes(row))
             return true;
-        const lb::ConnectionReader& table = tables[table_];
-        const auto connection = table.read(entry_++);
-        if (!connection || !wish_.passes(connection->row))
-            continue;
         count_++;
         if (wish_.count_only || list_.size() >= wish_.limit)
-            continue;
-        list_.push_back(connection_json(snapshot, table.worker(), *connection));
-        listed++;
-    }
-    return false;
+            return true;
+        list_.push_back(connection_json(snapshot, table.worker(), row));
+        return ++listed < kListed;
+    });
+    if (!next)
+        return next.error();
+    place_ = *next;
+    if (!place_)
+        table_++;
+    return table_ >= tables.size();
 }
 
 json ConnectionScan::answer() && {

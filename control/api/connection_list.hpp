@@ -56,7 +56,7 @@ private:
     ConnectionWish wish_;
     std::uint32_t engine_pid_;
     std::size_t table_ = 0;
-    lb::EntryIndex entry_ = 0;
+    ConnectionSource::Place place_; // in it
     std::uint64_t count_ = 0;
     nlohmann::json list_ = nlohmann::json::array();
 };

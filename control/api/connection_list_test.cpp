@@ -54,8 +54,8 @@ protected:
         engine_.hello.workers = 2;
         engine_.hello.pid = 4711;
         for (Worker& worker : workers_)
-            engine_.connections.push_back(
-                lb::ConnectionReader::open({worker.memory.get(), worker.bytes}).value());
+            engine_.connections.push_back(std::make_shared<WorkerTable>(
+                lb::ConnectionReader::open({worker.memory.get(), worker.bytes}).value()));
     }
 
     Snapshot snapshot() const {
@@ -68,8 +68,7 @@ protected:
                 .live = live_,
                 .engine = connected_ ? &engine_ : nullptr,
                 .ready = true,
-                .engine_mode = "dpdk",
-                .engine_why = "because",
+                .choice = {EngineKind::kDpdk, "because"},
                 .problems = {},
                 .now = {}};
     }

@@ -102,7 +102,7 @@ private:
         const auto known = find_connection(worker, id);
         std::uint32_t backend = WEIR_NO_ROW;
         if (known) {
-            backend = known->row.backend;
+            backend = known->backend;
             out_["connection"] = connection_json(snapshot_, worker, *known);
             step("a known connection, to " + backend_name(snapshot_, backend).address);
             if (!explain_known(vip, backend))
@@ -229,7 +229,7 @@ private:
     }
 
     void explain_way(const weir_vip_row& vip, std::uint32_t id, std::uint64_t hash,
-                     const lb::ConnectionReader::Connection* known) {
+                     const lb::HotRow* known) {
         const weir_backend_row& backend = state_.backends()[id];
         const BackendName name = backend_name(snapshot_, id);
         out_["pool"] = name.pool;
@@ -278,10 +278,9 @@ private:
         verdict(WEIR_FORWARDED);
     }
 
-    std::string snat_source(std::uint8_t family,
-                            const lb::ConnectionReader::Connection* known) const {
-        if (known != nullptr && known->row.snat_address < state_.snat().size())
-            return endpoint_of(state_.snat()[known->row.snat_address].address, known->row.snat_port)
+    std::string snat_source(std::uint8_t family, const lb::HotRow* known) const {
+        if (known != nullptr && known->snat_address < state_.snat().size())
+            return endpoint_of(state_.snat()[known->snat_address].address, known->snat_port)
                 .to_string();
         for (const weir_snat_row& row : state_.snat())
             if (row.family == family)
@@ -328,19 +327,17 @@ private:
         return true;
     }
 
-    void reply_verdict(std::uint32_t worker,
-                       const std::optional<lb::ConnectionReader::Connection>& known) {
+    void reply_verdict(std::uint32_t worker, const std::optional<lb::HotRow>& known) {
         if (!known) {
             verdict(WEIR_DROP_NO_CONNECTION);
             return;
         }
         out_["connection"] = connection_json(snapshot_, worker, *known);
-        out_["vip"] = vip_name(snapshot_, known->row.vip);
+        out_["vip"] = vip_name(snapshot_, known->vip);
         verdict(WEIR_REPLIED);
     }
 
-    std::optional<lb::ConnectionReader::Connection> find_connection(std::uint32_t worker,
-                                                                    std::uint32_t vip) const {
+    std::optional<lb::HotRow> find_connection(std::uint32_t worker, std::uint32_t vip) const {
         return find(worker, [&](const lb::HotRow& row) {
             return row.vip == vip && row.client_port == source_port_ &&
                    row.service_port == destination_port_ &&
@@ -349,20 +346,20 @@ private:
     }
 
     template <class Wanted>
-    std::optional<lb::ConnectionReader::Connection> find(std::uint32_t worker,
-                                                         Wanted wanted) const {
+    std::optional<lb::HotRow> find(std::uint32_t worker, Wanted wanted) const {
         if (snapshot_.engine == nullptr)
             return std::nullopt;
-        for (const lb::ConnectionReader& table : snapshot_.engine->connections) {
-            if (table.worker() != worker)
+        std::optional<lb::HotRow> found;
+        for (const auto& table : snapshot_.engine->connections) {
+            if (table->worker() != worker)
                 continue;
-            for (lb::EntryIndex entry = 0; entry < table.capacity(); entry++)
-                if (const auto connection = table.read(entry);
-                    connection && wanted(connection->row) &&
-                    connection->row.backend < state_.backends().size())
-                    return connection;
+            (void)table->walk({}, UINT32_MAX, [&](const lb::HotRow& connection) {
+                if (wanted(connection) && connection.backend < state_.backends().size())
+                    found = connection;
+                return !found;
+            });
         }
-        return std::nullopt;
+        return found;
     }
 
     const Snapshot& snapshot_;

@@ -9,7 +9,9 @@
 #include <vector>
 
 #include "control/compile/compile.hpp"
-#include "control/engine_link/engine_link.hpp"
+#include "control/engine_choice.hpp"
+#include "control/engine_link/engine.hpp"
+#include "control/engine_link/generation.hpp"
 #include "control/health/prober.hpp"
 #include "control/kernel/next_hop.hpp"
 #include "control/vrrp/runner.hpp"
@@ -29,8 +31,7 @@ struct Snapshot {
 
     bool ready = false;
     bool drained = false; // takes no part in the election
-    std::string engine_mode;
-    std::string engine_why;
+    EngineChoice choice;
     vrrp::Status election; // empty with static ownership
     std::vector<std::string> problems;
     Instant now{};

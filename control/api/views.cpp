@@ -218,8 +218,8 @@ json pool_json(const Snapshot& snapshot, std::size_t index) {
 }
 
 json engine_json(const Snapshot& snapshot) {
-    json engine{{"mode", snapshot.engine_mode},
-                {"why", snapshot.engine_why},
+    json engine{{"mode", to_string(snapshot.choice.kind)},
+                {"why", snapshot.choice.why},
                 {"running", snapshot.engine != nullptr},
                 {"pid", 0},
                 {"workers", 0},

@@ -50,8 +50,7 @@ protected:
                 .live = live_,
                 .engine = &engine_,
                 .ready = true,
-                .engine_mode = "dpdk",
-                .engine_why = "because",
+                .choice = {EngineKind::kDpdk, "because"},
                 .problems = {},
                 .now = {}};
     }

@@ -12,20 +12,6 @@ namespace asio = boost::asio;
 using channel::MemoryKind;
 using channel::MessageType;
 
-std::string taken_over(const Engine& engine) {
-    std::uint64_t adopted = 0;
-    std::uint64_t refused = 0;
-    for (std::uint32_t block = 0; engine.counters && block < engine.counters->blocks(); block++)
-        if (const auto counted = engine.counters->read(block)) {
-            adopted += counted->connections_adopted;
-            refused += counted->connections_refused;
-        }
-    if (adopted == 0 && refused == 0)
-        return "";
-    return ", took over " + std::to_string(adopted) + " connections (" + std::to_string(refused) +
-           " refused)";
-}
-
 struct EngineLink::Session {
     Session(asio::io_context& io, channel::Socket connected)
         : socket(std::move(connected)), readable(io, socket.descriptor()) {}
@@ -186,7 +172,7 @@ bool EngineLink::take_memory(Session& session, channel::Packet& packet) {
                           message->worker);
             return false;
         }
-        session.engine.connections.push_back(*reader);
+        session.engine.connections.push_back(std::make_shared<WorkerTable>(*reader));
         break;
     }
     case MemoryKind::captures: {

@@ -15,33 +15,13 @@
 #include <string>
 #include <vector>
 
+#include "control/engine_link/engine.hpp"
 #include "control/engine_link/generation.hpp"
 #include "control/engine_link/kept_tables.hpp"
 #include "dataplane/channel/messages.hpp"
 #include "dataplane/channel/socket.hpp"
-#include "dataplane/lb/capture_ring.hpp"
-#include "dataplane/lb/connection_reader.hpp"
-#include "dataplane/lb/counters.hpp"
 
 namespace weir::control {
-
-// A worker's ring of captured packets. A capture keeps its memory beyond the link.
-struct CaptureSource {
-    lb::CaptureReader reader;
-    std::shared_ptr<const channel::SharedMemory> memory;
-};
-
-// What an engine shows of itself. Complete once it has said Ready; readable until the link is lost.
-struct Engine {
-    channel::Hello hello{};
-    std::optional<lb::CountersView> counters;
-    std::vector<lb::ConnectionReader> connections; // as the workers gave them
-    std::vector<CaptureSource> captures;           // likewise
-    std::vector<channel::SharedMemory> memories;   // what counters and connections read
-};
-
-// ", took over 12 connections (1 refused)", or nothing when there were none.
-std::string taken_over(const Engine& engine);
 
 class EngineLink {
 public:
@@ -69,7 +49,7 @@ public:
     void start();
     void stop(); // the engine notices and goes on by itself
 
-    // Null while there is no engine, or it has not said Ready.
+    // Null while there is no engine, or it has not said Ready; readable until the link is lost.
     [[nodiscard]] const Engine* engine() const;
     // The one acknowledged last by this engine, or found running; null: none.
     [[nodiscard]] std::shared_ptr<const Generation> live() const { return live_; }

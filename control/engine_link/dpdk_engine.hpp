@@ -1,0 +1,53 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// weir-dataplane as the controller's engine: the link to it, and its process when control is to
+// start it. One io_context, one thread.
+#pragma once
+
+#include <boost/asio/steady_timer.hpp>
+
+#include <optional>
+
+#include "control/engine_link/engine_link.hpp"
+#include "control/engine_link/engine_process.hpp"
+#include "control/engine_link/forwarding_engine.hpp"
+
+namespace weir::control {
+
+struct DpdkEngineSettings {
+    std::string runtime_directory;
+    std::vector<std::string> spawn_command; // empty: somebody else starts it
+    // An engine that is found running was started with keys that are no longer so: end it and let
+    // a fresh one start.
+    bool restart_running = false;
+};
+
+class DpdkEngine final : public ForwardingEngine {
+public:
+    DpdkEngine(boost::asio::io_context& io, DpdkEngineSettings settings);
+
+    [[nodiscard]] std::string name() const override { return "weir-dataplane"; }
+    Expected<void> start(const config::Config& config, Handlers handlers) override;
+    void stop() override;
+    [[nodiscard]] const Engine* engine() const override { return link_.engine(); }
+    [[nodiscard]] std::string last_end() const override;
+    void refresh() override {}
+    [[nodiscard]] std::shared_ptr<const Generation> live() const override { return link_.live(); }
+    Expected<std::vector<InterfaceFacts>> take_interfaces(const config::Config& config) override;
+    [[nodiscard]] bool publishing() const override { return link_.publishing(); }
+    void publish(std::shared_ptr<const Generation> generation) override;
+    bool order_capture(const channel::Capture& order) override;
+
+private:
+    EngineLink::Handlers link_handlers();
+    void ready(const Engine& engine, const std::shared_ptr<const Generation>& running);
+    void lost();
+
+    DpdkEngineSettings settings_;
+    Handlers handlers_;
+    EngineLink link_;
+    std::optional<EngineProcess> process_;
+    boost::asio::steady_timer start_timer_;
+    bool started_ = false; // by this process
+};
+
+} // namespace weir::control

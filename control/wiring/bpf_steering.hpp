@@ -1,0 +1,40 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// PacketSteering over xdp/: the guard on every kernel-side interface, and with the DPDK engine the
+// steering program's maps on the kernel-visible ones.
+#pragma once
+
+#include <map>
+
+#include "control/engine_choice.hpp"
+#include "control/packet_steering.hpp"
+#include "xdp/guard.hpp"
+#include "xdp/steering.hpp"
+
+namespace weir::control {
+
+class BpfSteering final : public PacketSteering {
+public:
+    // The XDP balancer is on its interfaces itself: it needs nothing steered to it.
+    explicit BpfSteering(EngineKind engine) : steers_(engine == EngineKind::kDpdk) {}
+
+    Expected<void> publish(const std::vector<SteeredInterface>& interfaces,
+                           const lb::ForwardingState& state) override;
+    bool intact(const std::vector<SteeredInterface>& interfaces) override;
+
+private:
+    [[nodiscard]] bool steers(const SteeredInterface& interface) const {
+        return steers_ && !interface.bypassed;
+    }
+    Expected<void> guard(const SteeredInterface& interface, const xdp::MatchTableView& table,
+                         std::uint64_t generation);
+    void forget_others(const std::vector<SteeredInterface>& interfaces);
+
+    bool steers_;
+    std::map<unsigned, xdp::Guard> guards_;
+    std::map<unsigned, xdp::Steering> steering_;
+};
+
+// Takes the guard off the interface whose pin has this name. One that is gone has none.
+Expected<void> take_guard_off(const std::string& pin);
+
+} // namespace weir::control

@@ -1,0 +1,381 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// Taking up, publishing, attaching. What is read back: xdp_engine_views.cpp.
+#include "control/wiring/xdp_engine.hpp"
+
+#include <boost/asio/post.hpp>
+#include <net/if.h>
+#include <spdlog/spdlog.h>
+
+#include <algorithm>
+#include <bit>
+#include <cstdio>
+#include <cstring>
+#include <ctime>
+#include <span>
+
+#include "control/kernel/link.hpp"
+#include "xdp/bpffs.hpp"
+#include "xdp/steering.hpp"
+
+namespace weir::control {
+namespace {
+
+constexpr std::uint32_t kSpareTables = 64; // slot tables of the largest size that always fit
+
+std::string maps_in(const std::string& directory) {
+    return directory + "/maps_" + std::to_string(WEIR_BALANCER_LAYOUT);
+}
+
+std::uint64_t now_ns() {
+    timespec now{};
+    ::clock_gettime(CLOCK_MONOTONIC, &now);
+    return std::uint64_t(now.tv_sec) * 1'000'000'000 + std::uint64_t(now.tv_nsec);
+}
+
+// Rows that the configuration needs, without those of its past.
+weir_balancer_capacities rows_of(const config::Config& config) {
+    weir_balancer_capacities rows{};
+    rows.vips = static_cast<std::uint32_t>(config.vips.size());
+    rows.pools = static_cast<std::uint32_t>(config.pools.size());
+    for (const config::PoolConfig& pool : config.pools) {
+        rows.backends += static_cast<std::uint32_t>(pool.backends.size());
+        rows.slot_rows += xdp::slot_rows_of(WEIR_MAGLEV_MAX_SIZE);
+    }
+    rows.members = rows.backends;
+    rows.next_hops = rows.backends;
+    return rows;
+}
+
+// With room for reloads: maps cannot grow.
+xdp::BalancerSizes sizes_for(const config::Config& config) {
+    const auto roomy = [](std::uint32_t rows, std::uint32_t least, std::uint32_t most) {
+        return std::min(std::max(std::bit_ceil(4 * rows), least), most);
+    };
+    const weir_balancer_capacities need = rows_of(config);
+    return {.rows = {.vips = roomy(need.vips, 256, WEIR_MAX_VIPS),
+                     .pools = roomy(need.pools, 256, WEIR_MAX_POOLS),
+                     .members = roomy(need.members, 4096, 4 * WEIR_MAX_BACKENDS),
+                     .backends = roomy(need.backends, 1024, WEIR_MAX_BACKENDS),
+                     .next_hops = roomy(need.next_hops, 1024, WEIR_MAX_NEXT_HOPS),
+                     // Two halves, and as much again for what lies between them.
+                     .slot_rows = 3 * need.slot_rows +
+                                  kSpareTables * xdp::slot_rows_of(WEIR_MAGLEV_MAX_SIZE)},
+            .connections = config.engine.connections};
+}
+
+} // namespace
+
+XdpEngine::XdpEngine(boost::asio::io_context& io, const std::string& directory)
+    : io_(io), directory_(directory), attachments_(directory + "/links"), tend_timer_(io),
+      sweep_timer_(io) {}
+
+XdpEngine::~XdpEngine() = default;
+
+// --- beginning -----------------------------------------------------------------------------------
+
+Expected<void> XdpEngine::start(const config::Config& config, Handlers handlers) {
+    config_ = config;
+    handlers_ = std::move(handlers);
+    const auto mounted = xdp::prepare_bpffs(directory_);
+    if (!mounted)
+        return mounted.error();
+    if (auto made = xdp::make_directory(directory_ + "/links"); !made)
+        return made;
+    if (*mounted)
+        spdlog::info("mounted a BPF filesystem for {}", directory_);
+    auto socket = NetlinkSocket::open();
+    if (!socket)
+        return socket.error();
+    netlink_.emplace(std::move(*socket));
+    const auto maps = find_maps();
+    if (!maps)
+        return maps.error();
+    if (*maps)
+        if (auto adopted = adopt(**maps); !adopted)
+            spdlog::warn("the XDP balancer that was found is replaced, and its connections are "
+                         "forgotten: {}",
+                         adopted.error().sentence);
+    if (!balancer_) {
+        auto loaded = xdp::Balancer::load(sizes_for(config_));
+        if (!loaded)
+            return loaded.error();
+        balancer_.emplace(std::move(*loaded));
+    }
+    if (auto made = make_counters(); !made)
+        return made;
+    begin();
+    return {};
+}
+
+// The pinned maps that packets go by now. Those of a control that was killed while it changed from
+// one set to another may be the new ones.
+Expected<std::optional<std::string>> XdpEngine::find_maps() const {
+    const std::string usual = maps_in(directory_);
+    std::set<std::uint32_t> in_use;
+    for (const std::string& link : attachments_.names())
+        in_use.merge(attachments_.maps_of(link));
+    for (const std::string& maps : {usual + "_new", usual})
+        if (const auto id = xdp::map_id(maps + "/connections"); id && in_use.contains(*id))
+            return std::optional(maps);
+    if (!in_use.empty())
+        spdlog::warn("the XDP balancer that was found is of another version and is replaced; its "
+                     "connections are forgotten");
+    else if (xdp::map_id(usual + "/connections"))
+        return std::optional(usual);
+    return std::optional<std::string>{};
+}
+
+Expected<void> XdpEngine::adopt(const std::string& maps) {
+    auto found = xdp::Balancer::adopt(maps);
+    if (!found)
+        return found.error();
+    balancer_.emplace(std::move(*found));
+    // Row numbers and health go on from there, whatever becomes of the maps.
+    auto generation = found_generation();
+    std::string why = generation ? unfit() : generation.error().sentence;
+    if (generation)
+        found_ = *generation;
+    if (!why.empty()) {
+        balancer_.reset();
+        return Error{std::move(why)};
+    }
+    live_ = found_;
+    kept_ = maps == maps_in(directory_);
+    return {};
+}
+
+Expected<std::shared_ptr<const Generation>> XdpEngine::found_generation() const {
+    const auto published = balancer_->published();
+    if (!published)
+        return published.error();
+    if (!*published)
+        return std::shared_ptr<const Generation>{};
+    std::string problem;
+    std::map<std::uint64_t, SegmentMemory> segments;
+    for (const auto& [id, slots] : (*published)->slot_tables) {
+        auto memory = channel::SharedMemory::create_sealed(
+            "weir-slots", std::as_bytes(std::span(slots)), problem);
+        if (!memory)
+            return Error{"no memory for a slot table: " + problem};
+        segments[id] = std::make_shared<const channel::SharedMemory>(std::move(*memory));
+    }
+    auto root = channel::SharedMemory::create_sealed("weir-root", (*published)->root, problem);
+    if (!root)
+        return Error{"no memory for the forwarding state: " + problem};
+    return Generation::adopt(std::move(*root), segments);
+}
+
+// Why the maps that were found cannot serve this configuration; empty: they can.
+std::string XdpEngine::unfit() const {
+    const xdp::BalancerSizes& have = balancer_->sizes();
+    const weir_balancer_capacities need = rows_of(config_);
+    if (have.connections != config_.engine.connections)
+        return "engine.connections was " + std::to_string(have.connections);
+    if (have.rows.vips < need.vips || have.rows.pools < need.pools ||
+        have.rows.members < need.members || have.rows.backends < need.backends ||
+        have.rows.next_hops < need.next_hops || have.rows.slot_rows < 2 * need.slot_rows)
+        return "the configuration has outgrown its maps";
+    // Connections name interfaces by row.
+    const std::vector<std::uint32_t> before = balancer_->devices();
+    for (std::size_t i = 0; i < std::min(before.size(), config_.interfaces.size()); i++)
+        if (before[i] != ::if_nametoindex(config_.interfaces[i].kernel_interface.c_str()))
+            return "its interfaces were others";
+    return "";
+}
+
+// As soon as all interfaces are there.
+void XdpEngine::begin() {
+    const auto present = devices();
+    Expected<void> attached = !present ? Expected<void>(present.error())
+                              : live_  ? attach()
+                                       : Expected<void>();
+    handlers_.problems("engine", attached ? std::vector<std::string>{}
+                                          : std::vector{attached.error().sentence});
+    if (!attached) {
+        tend_timer_.expires_after(kTend);
+        tend_timer_.async_wait([this](const boost::system::error_code& error) {
+            if (!error)
+                begin();
+        });
+        return;
+    }
+    ready_ = true;
+    describe_interfaces();
+    spdlog::info("engine: the XDP balancer, {}",
+                 live_ ? "with the connections of generation " + std::to_string(live_->number())
+                       : "nothing published yet");
+    boost::asio::post(io_, [this] {
+        if (ready_)
+            handlers_.ready(found_);
+    });
+    tend();
+    sweep();
+}
+
+void XdpEngine::stop() {
+    ready_ = false;
+    in_flight_.reset();
+    tend_timer_.cancel();
+    sweep_timer_.cancel();
+}
+
+Expected<std::vector<InterfaceFacts>> XdpEngine::take_interfaces(const config::Config& config) {
+    std::vector<InterfaceFacts> facts;
+    for (const config::InterfaceConfig& interface : config.interfaces) {
+        const auto link = find_link(*netlink_, interface.kernel_interface);
+        if (!link)
+            return link.error();
+        facts.push_back(
+            {link->mac, static_cast<std::uint16_t>(std::min(link->mtu, 65535u)), false});
+    }
+    return facts;
+}
+
+// --- publishing ----------------------------------------------------------------------------------
+
+Expected<std::vector<std::uint32_t>> XdpEngine::devices() const {
+    std::vector<std::uint32_t> result;
+    for (const config::InterfaceConfig& interface : config_.interfaces) {
+        result.push_back(::if_nametoindex(interface.kernel_interface.c_str()));
+        if (result.back() == 0)
+            return Error{"interface " + interface.name + ": there is no " +
+                         interface.kernel_interface};
+    }
+    return result;
+}
+
+void XdpEngine::publish(std::shared_ptr<const Generation> generation) {
+    in_flight_ = std::move(generation);
+    const auto done = forward(*in_flight_);
+    if (done)
+        live_ = in_flight_;
+    boost::asio::post(io_, [this, accepted = done.has_value(),
+                            why = done ? std::string() : done.error().sentence] {
+        if (const auto answered = std::exchange(in_flight_, nullptr))
+            handlers_.answered(answered, accepted, why);
+    });
+}
+
+// The maps first: a program is never attached before it knows what to do.
+Expected<void> XdpEngine::forward(const Generation& generation) {
+    const auto present = devices();
+    if (!present)
+        return present.error();
+    const bool first = balancer_->generation() == 0;
+    if (auto published = balancer_->publish(generation.state(), *present, now_ns()); !published)
+        return published;
+    engine_.hello.started_ns = balancer_->began_ns();
+    auto attached = kept_ ? Expected<void>() : keep_maps();
+    if (attached)
+        attached = attach();
+    if (!attached && first) {
+        const auto withdrawn = balancer_->withdraw();
+        return withdrawn ? attached : withdrawn;
+    }
+    return attached;
+}
+
+// Links that are there get this control's program; those of interfaces that are no longer
+// configured go, and nothing else is touched.
+Expected<void> XdpEngine::attach() {
+    std::set<std::string> wanted;
+    for (std::size_t i = 0; i < config_.interfaces.size(); i++) {
+        const std::string& name = config_.interfaces[i].kernel_interface;
+        wanted.insert(xdp::pin_name(name));
+        if (attachments_.intact(name))
+            continue;
+        // A dataplane that was killed leaves its program there; one that runs is not in question
+        // (control/main.cpp).
+        if (const unsigned ifindex = ::if_nametoindex(name.c_str());
+            xdp::program_on(ifindex) == "weir_steer")
+            if (auto detached = xdp::Steering(ifindex).detach(); !detached)
+                return detached.error();
+        const auto mode = attachments_.attach(name, balancer_->program());
+        if (!mode)
+            return mode.error();
+        const bool native = *mode == xdp::AttachMode::kNative;
+        if (!native && generic_.insert(name).second)
+            spdlog::warn("the driver of {} has no native XDP: packets pass the generic path, which "
+                         "is several times slower",
+                         name);
+        std::snprintf(engine_.hello.interface[i].driver, sizeof(engine_.hello.interface[i].driver),
+                      "xdp, %s", native ? "native" : "generic");
+    }
+    for (const std::string& name : attachments_.names())
+        if (!wanted.contains(name)) {
+            attachments_.release(name);
+            spdlog::info("the balancer is off {}, which is no longer configured", name);
+        }
+    if (!kept_) {
+        for (const std::string& name : xdp::names_in(directory_))
+            if (name.starts_with("maps_") && !name.ends_with("_new"))
+                xdp::remove_directory(directory_ + "/" + name);
+        const std::string maps = maps_in(directory_);
+        kept_ = std::rename((maps + "_new").c_str(), maps.c_str()) == 0;
+    }
+    return {};
+}
+
+// Until the program is attached the old maps keep their name.
+Expected<void> XdpEngine::keep_maps() {
+    const std::string maps = maps_in(directory_) + "_new";
+    xdp::remove_directory(maps);
+    if (auto made = xdp::make_directory(maps); !made)
+        return made;
+    return balancer_->pin(maps);
+}
+
+std::set<std::string> XdpEngine::release(const std::string& directory) {
+    xdp::Attachments attachments(directory + "/links");
+    std::set<std::string> released = attachments.names();
+    for (const std::string& name : released)
+        attachments.release(name);
+    for (const std::string& name : xdp::names_in(directory))
+        if (name.starts_with("maps_") || name == "links")
+            xdp::remove_directory(directory + "/" + name);
+    return released;
+}
+
+// --- upkeep --------------------------------------------------------------------------------------
+
+// An interface that was made anew is another device to the maps, and has no program.
+void XdpEngine::tend() {
+    tend_timer_.expires_after(kTend);
+    tend_timer_.async_wait([this](const boost::system::error_code& error) {
+        if (!error)
+            tend();
+    });
+    if (!live_ || in_flight_)
+        return;
+    const bool intact = std::all_of(
+        config_.interfaces.begin(), config_.interfaces.end(),
+        [this](const auto& interface) { return attachments_.intact(interface.kernel_interface); });
+    if (intact)
+        return;
+    const auto again = forward(*live_);
+    handlers_.problems("engine interfaces",
+                       again ? std::vector<std::string>{} : std::vector{again.error().sentence});
+}
+
+// In steps, between which everything else has its turn.
+void XdpEngine::sweep() {
+    const auto began = std::chrono::steady_clock::now();
+    const auto done =
+        live_ ? balancer_->sweep_step(pass_, live_->state(), now_ns()) : Expected<bool>(true);
+    pass_took_ += std::chrono::steady_clock::now() - began;
+    std::chrono::steady_clock::duration pause{};
+    if (!done || *done) {
+        if (!done)
+            spdlog::error("{}", done.error().sentence);
+        pause = std::max<std::chrono::steady_clock::duration>(kTend, kSweepShare * pass_took_);
+        pass_ = {};
+        pass_took_ = {};
+    }
+    sweep_timer_.expires_after(pause);
+    sweep_timer_.async_wait([this](const boost::system::error_code& error) {
+        if (!error)
+            sweep();
+    });
+}
+
+} // namespace weir::control
