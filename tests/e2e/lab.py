@@ -20,7 +20,7 @@ import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from netns import Namespace, owner_tag, reap_stale, wait_for
+from netns import Namespace, owner_tag, reap_stale, run, wait_for
 from services import Blob, Nginx, TunnelEnd, UdpEcho
 
 MTU = 1500
@@ -86,12 +86,18 @@ class Lab:
         self.backends = [Backend(i, Namespace(f"{self.tag}-backend{i}"), self.work) for i in range(1, backends + 1)]
         self.blob = Blob(self.work / "blob", megabytes=100)
 
+    @property
+    def bpffs(self) -> Path:
+        """For what Weir pins: `ip netns exec` hides the host's own below /sys."""
+        return self.work / "bpf"
+
     # -- life ---------------------------------------------------------------------------------------------------
 
     def start(self) -> Lab:
         reap_stale()
         try:
-            self.work.mkdir(parents=True)
+            self.bpffs.mkdir(parents=True)
+            run("mount", "-t", "bpf", "bpf", str(self.bpffs))
             self._wire()
             self.blob.write()
             for backend in self.backends:
@@ -106,6 +112,7 @@ class Lab:
     def stop(self) -> None:
         for ns in self.namespaces():
             ns.delete()
+        run("umount", str(self.bpffs), check=False)
         shutil.rmtree(self.work, ignore_errors=True)
 
     def __enter__(self) -> Lab:
@@ -204,6 +211,10 @@ class Lab:
     def reset_lb(self) -> None:
         """Takes away whatever a run of Weir, clean or not, left on the balancer's side."""
         lb = self.lb
+        for pins in self.bpffs.iterdir():  # beside the kernel's files, and a link that `ip` makes
+            if pins.is_dir() and not pins.is_symlink():
+                shutil.rmtree(pins)
+        self.switch.ip(f"link set {self.port_of(lb, UPLINK)} xdp off")
         lb.ip(f"link set {UPLINK} xdp off", check=False)
         lb.run("tc", "qdisc", "del", "dev", UPLINK, "clsact", check=False)
         lb.ip(f"addr flush dev {UPLINK}", check=False)
@@ -216,6 +227,10 @@ class Lab:
         lb.ip("neigh flush all", check=False)
         for ns in (self.router, self.neighbour, *(b.ns for b in self.backends)):
             ns.ip("neigh flush all", check=False)
+
+    def let_xdp_send(self, program: Path) -> None:
+        """The far end of the balancer's cable takes what an XDP program sends: it has one itself, that does nothing."""
+        self.switch.ip(f"link set {self.port_of(self.lb, UPLINK)} xdp obj {program} sec xdp")
 
     def hide_uplink(self) -> None:
         """The balancer's kernel has no cable of its own (the kernel-bypassed case)."""

@@ -178,6 +178,7 @@ def reap_stale() -> list[str]:
             reaped.append(path.name)
     for path in Path(tempfile.gettempdir()).glob(f"{PREFIX}-*"):
         if _is_stale(path.name):
+            run("umount", str(path / "bpf"), check=False)
             shutil.rmtree(path, ignore_errors=True)
             reaped.append(path.name)
     return reaped

@@ -42,7 +42,8 @@ class Pair:
         (lab.work / "vrrp.secret").write_text(SECRET)
         self.second = Namespace(f"{lab.tag}-lb2").create()
         lab._plug(self.second, UPLINK, MAC.format(4), None, None, queues=2)
-        other = SimpleNamespace(lb=self.second, work=lab.work / "second", reset_lb=lambda: None)
+        other = SimpleNamespace(lb=self.second, work=lab.work / "second", bpffs=lab.bpffs / "second",
+                                reset_lb=lambda: None)
         spec = spec_of("b", lab.work, more)
         self.a = Weir(lab, spec_of("a", lab.work, more), "node-a")
         self.b = Weir(other, spec, "node-b")

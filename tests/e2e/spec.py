@@ -67,7 +67,8 @@ def backend_address(index: int, family: int) -> str:
 
 @dataclass(frozen=True)
 class Spec:
-    """What varies between the tests' configurations. device: "veth" (kernel-visible) or "tap" (kernel-bypassed)."""
+    """What varies between the tests' configurations. device: "veth" (kernel-visible), "tap" (kernel-bypassed) or "xdp"
+    (kernel-visible, without DPDK)."""
 
     device: str = "veth"
     workers: int = 1
@@ -97,13 +98,14 @@ class Spec:
 
     def kernel_interface(self) -> str:
         """Where addresses live and the guard sits."""
-        return UPLINK if self.device == "veth" else f"weir-{INTERFACE}"
+        return f"weir-{INTERFACE}" if self.device == "tap" else UPLINK
 
     def toml(self) -> str:
-        device = UPLINK if self.device == "veth" else f"vdev:net_tap0,iface={TAP},mac=02:77:00:00:00:02"
+        device = f"vdev:net_tap0,iface={TAP},mac=02:77:00:00:00:02" if self.device == "tap" else UPLINK
+        mode = "xdp" if self.device == "xdp" else "dpdk"
         parts = [
             '[node]\nname = "lb"\n',
-            f'[engine]\nmode = "dpdk"\nworkers = {list(range(self.workers))}\nidle = "adaptive"\n'
+            f'[engine]\nmode = "{mode}"\nworkers = {list(range(self.workers))}\nidle = "adaptive"\n'
             f"connections = 65_536\n{self.engine}",
             f'[interface.{INTERFACE}]\ndevice = "{device}"\naddresses = ["{LB4}/24", "{LB6}/64"]\n'
             f'gateway = ["{ROUTER4}", "{ROUTER6}"]\nmtu = 1500\n',

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""The main job: each mode, family and protocol, with one and two workers, on both kinds of device."""
+"""The main job: each mode, family and protocol, with one and two workers, on both kinds of device, and by XDP alone."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from weir import Node, Weir
 SPECS = [
     pytest.param(Spec("veth", 2), id="veth-2"),
     pytest.param(Spec("tap", 1), id="tap-1"),
+    pytest.param(Spec("xdp"), id="xdp"),
     pytest.param(Spec("veth", 1), id="veth-1", marks=pytest.mark.slow),
     pytest.param(Spec("tap", 2), id="tap-2", marks=pytest.mark.slow),
 ]

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 
 import pytest
 
@@ -14,11 +15,17 @@ from traffic import HttpConnection, Load, http_many, tally
 from weir import Node, Weir
 
 INTERVAL_S, TIMEOUT_S, FALL = 0.5, 0.4, 2
-SPEC = Spec("veth", 2, modes=("dsr-l2", "full-nat"), families=(4,), protocols=("tcp",), weights=(10, 10, 10),
+DPDK = Spec("veth", 2, modes=("dsr-l2", "full-nat"), families=(4,), protocols=("tcp",), weights=(10, 10, 10),
             interval="500ms", timeout="400ms", rise=2, fall=FALL)
+SPECS = [pytest.param(DPDK, id="dpdk"), pytest.param(replace(DPDK, device="xdp"), id="xdp")]
 OUT_WITHIN_S = FALL * INTERVAL_S + TIMEOUT_S
 # Our own measuring on two busy cores: polling weirctl, Python threads.
 SLACK_S = 0.6
+
+
+@pytest.fixture(scope="module", params=SPECS)
+def spec(request: pytest.FixtureRequest) -> Spec:
+    return request.param
 
 
 def keep_connections(lab: Lab, vip: Vip, count: int) -> list[tuple[HttpConnection, str, int]]:
@@ -48,9 +55,9 @@ def revive(lab: Lab, backend: Backend, how: str) -> None:
 
 @pytest.mark.parametrize("how", ("process", "cable"))
 @pytest.mark.parametrize("mode", ("dsr-l2", "full-nat"))
-def test_a_dead_backend_is_out_in_time_and_others_are_untouched(lab: Lab, node: Node, mode: str, how: str) -> None:
+def test_a_dead_backend_is_out_in_time_and_others_are_untouched(lab: Lab, node: Node, spec: Spec, mode: str, how: str) -> None:
     """process: the port answers with resets. cable: silence. The load's failures end when the backend is out."""
-    weir = node.ensure(SPEC)
+    weir = node.ensure(spec)
     weir.wait_backends_up()
     vip = Vip(mode, "tcp", 4)
     victim = lab.backends[0]
@@ -84,8 +91,8 @@ def test_a_dead_backend_is_out_in_time_and_others_are_untouched(lab: Lab, node: 
     wait_for(f"{victim.name} answers again", lambda: victim.name in tally(http_many(lab.client, vip.address, 80, 20)))
 
 
-def test_a_failing_health_page_takes_a_backend_out_and_breaks_nothing(lab: Lab, node: Node) -> None:
-    weir = node.ensure(SPEC)
+def test_a_failing_health_page_takes_a_backend_out_and_breaks_nothing(lab: Lab, node: Node, spec: Spec) -> None:
+    weir = node.ensure(spec)
     weir.wait_backends_up()
     vip, victim = Vip("full-nat", "tcp", 4), lab.backends[1]
     with Load(lab.client, vip.address, vip.port) as load:
@@ -102,8 +109,8 @@ def test_a_failing_health_page_takes_a_backend_out_and_breaks_nothing(lab: Lab, 
 
 
 @pytest.mark.parametrize("mode", ("dsr-l2", "full-nat"))
-def test_drain_finishes_old_connections_and_takes_no_new_ones(lab: Lab, node: Node, mode: str) -> None:
-    weir: Weir = node.ensure(SPEC)
+def test_drain_finishes_old_connections_and_takes_no_new_ones(lab: Lab, node: Node, spec: Spec, mode: str) -> None:
+    weir: Weir = node.ensure(spec)
     weir.wait_backends_up()
     vip = Vip(mode, "tcp", 4)
     kept = keep_connections(lab, vip, 12)
@@ -126,8 +133,8 @@ def test_drain_finishes_old_connections_and_takes_no_new_ones(lab: Lab, node: No
              lambda: drained in tally(http_many(lab.client, vip.address, vip.port, 20)))
 
 
-def test_a_disabled_backend_takes_nothing_even_after_a_control_restart(lab: Lab, node: Node) -> None:
-    weir: Weir = node.ensure(SPEC)
+def test_a_disabled_backend_takes_nothing_even_after_a_control_restart(lab: Lab, node: Node, spec: Spec) -> None:
+    weir: Weir = node.ensure(spec)
     weir.wait_backends_up()
     vip = Vip("full-nat", "tcp", 4)
     weir.ctl("backend", "disable", f"{vip.pool}/backend2")

@@ -19,6 +19,7 @@ TUNNELS = ("dsr-ipip", "dsr-gue")
 NARROW = 1400
 SPECS = [
     pytest.param(Spec("veth", 2, modes=(*TUNNELS, "nat", "full-nat")), id="veth-2"),
+    pytest.param(Spec("xdp", modes=(*TUNNELS, "nat", "full-nat")), id="xdp"),
     pytest.param(Spec("tap", 1, modes=(*TUNNELS, "nat", "full-nat")), id="tap-1", marks=pytest.mark.slow),
 ]
 
@@ -107,6 +108,8 @@ def test_an_upload_learns_what_fits_the_tunnel(lab: Lab, weir: Weir, mode: str, 
 @pytest.mark.parametrize("size", (2000, 8000))
 def test_datagrams_in_fragments(lab: Lab, weir: Weir, mode: str, family: int, size: int) -> None:
     """Both ways: the echo is as large as what was sent. IPv6 senders cut again when told what fits a tunnel."""
+    if weir.spec.device == "xdp" and family == 4 and mode in TUNNELS:
+        pytest.skip("one-frame in docs/xdp.md: an XDP program cannot cut up what does not fit the tunnel")
     vip = Vip(mode, "udp", family)
     told = 0
     for number in range(20):

@@ -40,6 +40,7 @@ class Weir:
         self.runtime = self.directory / "run"
         self.config = self.directory / "weir.toml"
         self.log_path = self.directory / "weir.log"
+        self.pins = lab.bpffs / name
         self.control: subprocess.Popen | None = None
         self.spawn = spawn  # else control and dataplane are started apart, as by two units
         self.dataplane: subprocess.Popen | None = None
@@ -54,6 +55,8 @@ class Weir:
         self.lab.reset_lb()
         if self.spec.device == "tap":
             self.lab.hide_uplink()
+        if self.spec.device == "xdp":
+            self.lab.let_xdp_send(BUILD / "tests" / "xdp_pass.bpf.o")
         self.config.write_text(config or self.spec.toml())
         self.start_control()
         if not self.spawn:
@@ -67,7 +70,7 @@ class Weir:
     def start_control(self) -> None:
         spawn = ["--spawn-dataplane"] if self.spawn else []
         self.control = self.lab.lb.popen(str(self.installed / "weir-control"), "--config", str(self.config),
-                                         "--runtime-dir", str(self.runtime), *spawn, log=self.log_path)
+                                         *self.place(), *spawn, log=self.log_path)
 
     def start_dataplane(self) -> None:
         self.dataplane = self.lab.lb.popen(program("weir-dataplane"), "--config", str(self.config), "--runtime-dir",
@@ -86,6 +89,14 @@ class Weir:
             shutil.copy2(program(name), self.installed / name)
         (self.installed / "xdp").unlink(missing_ok=True)
         (self.installed / "xdp").symlink_to(BUILD / "xdp")
+
+    def place(self) -> tuple[str, ...]:
+        """weir-control's options that say which node this is."""
+        return "--runtime-dir", str(self.runtime), "--bpffs", str(self.pins)
+
+    def release_xdp(self) -> str:
+        """weir-control --release-xdp: what it says."""
+        return self.lab.lb.run(str(self.installed / "weir-control"), *self.place(), "--release-xdp")
 
     def adopt_tap(self) -> None:
         """Once for every start of the dataplane: its port's kernel end goes to the switch."""
@@ -134,6 +145,8 @@ class Weir:
         if self.dataplane is not None:
             self.dataplane.wait()  # our child: nobody else reaps it
             self.dataplane = None
+        if self.spec.device == "xdp":
+            self.release_xdp()
         if late:
             raise LabError(f"{' and '.join(late)} did not end on SIGTERM within 10 s\n{self.log()}")
 
