@@ -70,10 +70,11 @@ bool engine_is_outdated(const Options& options, const config::Config& wanted) {
 }
 
 // What the other engine has on the devices goes: only one can be there.
-Expected<void> clear_the_way(const Options& options, control::EngineKind chosen) {
+Expected<void> clear_the_way(const Options& options, control::EngineKind chosen,
+                             const config::Config& config) {
     if (chosen == control::EngineKind::kXdp)
         return control::end_dataplane(options.runtime_directory);
-    for (const std::string& name : control::XdpEngine::release(options.bpffs))
+    for (const std::string& name : control::XdpEngine::make_way(options.bpffs, config))
         spdlog::info("the XDP balancer is off {}: DPDK takes over", name);
     return {};
 }
@@ -149,7 +150,7 @@ int run(const Options& options) {
         *parsed.config,
         control::look_at_host(*parsed.config, options.runtime_directory, dataplane_program()));
     spdlog::info("engine {}: {}", control::to_string(settings.choice.kind), settings.choice.why);
-    if (auto cleared = clear_the_way(options, settings.choice.kind); !cleared)
+    if (auto cleared = clear_the_way(options, settings.choice.kind, *parsed.config); !cleared)
         return fail(cleared.error().sentence);
     const bool restart_running = engine_is_outdated(options, *parsed.config);
     if (auto kept = control::write_whole(options.runtime_directory + "/" + control::kAcceptedFile,

@@ -93,6 +93,15 @@ bool Attachments::intact(const std::string& name) const {
     return facts && facts->ifindex != 0 && facts->ifindex == if_nametoindex(name.c_str());
 }
 
+bool Attachments::is_here(const std::string& name) const {
+    const Descriptor link(bpf_obj_get(pin_of(name).c_str()));
+    const unsigned ifindex = if_nametoindex(interface_of_pin(name).c_str());
+    const auto facts =
+        link && ifindex != 0 ? facts_of(link.get(), name) : Expected<LinkFacts>(LinkFacts{});
+    return facts && facts->ifindex != 0 && facts->ifindex == ifindex &&
+           program_id_on(ifindex) == facts->program;
+}
+
 Expected<void> Attachments::replace(const std::string& name, int link, int program) {
     if (bpf_link_update(link, program, nullptr) != 0)
         return kernel_error("replace the balancer on " + name, errno);
@@ -140,7 +149,7 @@ Expected<AttachMode> Attachments::attach(const std::string& name, int program) {
         return facts.error();
     if (facts->ifindex == 0)
         return create(name, ifindex, program);
-    if (facts->ifindex != ifindex || program_id_on(ifindex) != facts->program)
+    if (!is_here(name))
         return Error{path + " is the link of an interface elsewhere: each node needs a directory "
                             "of its own, see --bpffs"};
     if (auto replaced = replace(name, link.get(), program); !replaced)

@@ -26,6 +26,9 @@ public:
     // Is that link alive, on the interface that has this name now?
     bool intact(const std::string& name) const;
 
+    // Is the pinned link that of an interface of this network namespace?
+    bool is_here(const std::string& name) const;
+
     // Names of pinned links, of this control or an earlier one.
     std::set<std::string> names() const;
     // Ids of the maps that the program of a link uses; empty when the link is dead.

@@ -124,6 +124,8 @@ pid_t pid_of(const channel::Socket& socket) {
 HostFacts look_at_host(const config::Config& config, const std::string& runtime_directory,
                        const std::string& dataplane) {
     HostFacts host;
+    if (config.engine.mode != config::EngineMode::kAuto) // it makes no difference
+        return host;
     host.dataplane_runs = connected(runtime_directory).has_value();
     if (!host.dataplane_runs)
         host.no_dataplane = why_not_runnable(dataplane);

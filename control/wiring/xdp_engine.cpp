@@ -9,8 +9,8 @@
 #include <algorithm>
 #include <bit>
 #include <cstdio>
-#include <cstring>
 #include <ctime>
+#include <filesystem>
 #include <span>
 
 #include "control/kernel/link.hpp"
@@ -30,6 +30,19 @@ std::uint64_t now_ns() {
     timespec now{};
     ::clock_gettime(CLOCK_MONOTONIC, &now);
     return std::uint64_t(now.tv_sec) * 1'000'000'000 + std::uint64_t(now.tv_nsec);
+}
+
+// What control mounts where others do not see it is gone with control, and the program with it.
+std::vector<std::string> mount_problem(const std::string& directory, bool mounted) {
+    std::error_code own_problem;
+    std::error_code host_problem;
+    const auto own = std::filesystem::read_symlink("/proc/self/ns/mnt", own_problem);
+    const auto host = std::filesystem::read_symlink("/proc/1/ns/mnt", host_problem);
+    if (!mounted || own_problem || host_problem || own == host)
+        return {};
+    return {"the BPF filesystem of " + directory +
+            " is mounted for this process alone: forwarding will end with weir-control; mount one "
+            "before it starts and name a directory on it with --bpffs"};
 }
 
 // Rows that the configuration needs, without those of its past.
@@ -83,6 +96,7 @@ Expected<void> XdpEngine::start(const config::Config& config, Handlers handlers)
         return made;
     if (*mounted)
         spdlog::info("mounted a BPF filesystem for {}", directory_);
+    handlers_.problems("pins", mount_problem(directory_, *mounted));
     auto socket = NetlinkSocket::open();
     if (!socket)
         return socket.error();
@@ -333,6 +347,22 @@ std::set<std::string> XdpEngine::release(const std::string& directory) {
     for (const std::string& name : xdp::names_in(directory))
         if (name.starts_with("maps_") || name == "links")
             xdp::remove_directory(directory + "/" + name);
+    return released;
+}
+
+// Another node's links may lie in the same directory by mistake.
+std::set<std::string> XdpEngine::make_way(const std::string& directory,
+                                          const config::Config& config) {
+    xdp::Attachments attachments(directory + "/links");
+    std::set<std::string> released;
+    for (const config::InterfaceConfig& interface : config.interfaces) {
+        if (!attachments.is_here(interface.kernel_interface))
+            continue;
+        attachments.release(interface.kernel_interface);
+        released.insert(xdp::pin_name(interface.kernel_interface));
+    }
+    if (!released.empty() && attachments.names().empty())
+        release(directory);
     return released;
 }
 

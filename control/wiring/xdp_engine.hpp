@@ -37,8 +37,11 @@ public:
     bool order_capture(const channel::Capture&) override { return false; }
 
     // Takes an earlier control's balancer off all interfaces, with all that it remembers. Says
-    // which those were.
+    // which those were, by the names of their pins.
     static std::set<std::string> release(const std::string& directory);
+    // Off these only, and only if they are the ones that it is on; the memory goes with the last.
+    static std::set<std::string> make_way(const std::string& directory,
+                                          const config::Config& config);
 
 private:
     class Connections; // engine()'s
