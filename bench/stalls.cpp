@@ -142,6 +142,7 @@ void measure_swaps(Row& row, const Settings& settings, const Shape& shape) {
 // pace; before their time has come the worker only looks at them.
 void measure_expiry(Row& row, const Settings& settings, const Shape& shape) {
     constexpr double kResetTimeout_s = 10; // of a VIP that says nothing else
+    constexpr double kRound_s = 20;        // of the sweep over the whole table
     const auto engine = engine_for(shape);
     std::uint64_t reset_ns = 0;
     Beside worker(shape, *engine, kFlows, [&](Rig& rig) {
@@ -154,7 +155,7 @@ void measure_expiry(Row& row, const Settings& settings, const Shape& shape) {
         ::usleep(10'000);
     const auto expired = [&] { return engine->memory().counters().read(0)->connections_expired; };
     const std::uint64_t before = expired();
-    worker.busy_for(std::max(settings.seconds, kLeastSeconds), [] { ::usleep(10'000); });
+    worker.busy_for(std::max(settings.seconds, kRound_s), [] { ::usleep(10'000); });
     const auto count = static_cast<double>(expired() - before);
     stall_row(row, worker);
     if (count == 0)
