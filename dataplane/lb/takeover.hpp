@@ -60,7 +60,7 @@ private:
     struct Saved { // a connection on its way to another table
         HotRow row;
         ColdRow cold;
-        LastHop hop; // users 0: none
+        LastHop hop; // what row.last_hop named, if anything
         std::uint32_t worker;
         EntryIndex entry; // kNoEntry: of memory that was read out
     };
