@@ -95,13 +95,13 @@ struct Draft {
 
 // One per file of the same name; each reads its tables from the root and checks what can be checked
 // within one table.
-void read_node_wide(const Node& root, Draft& draft); // engine_section.cpp
-void read_interfaces(const Node& root, Draft& draft);      // interface_section.cpp
-void read_snat(const Node& root, Draft& draft);            // interface_section.cpp
-void read_tunnel(const Node& root, Draft& draft);          // tunnel_section.cpp
-void read_pools(const Node& root, Draft& draft);           // pool_section.cpp
-void read_vips(const Node& root, Draft& draft);            // vip_section.cpp
-void read_ownership(const Node& root, Draft& draft);       // ownership_section.cpp
+void read_node_wide(const Node& root, Draft& draft);  // engine_section.cpp
+void read_interfaces(const Node& root, Draft& draft); // interface_section.cpp
+void read_snat(const Node& root, Draft& draft);       // interface_section.cpp
+void read_tunnel(const Node& root, Draft& draft);     // tunnel_section.cpp
+void read_pools(const Node& root, Draft& draft);      // pool_section.cpp
+void read_vips(const Node& root, Draft& draft);       // vip_section.cpp
+void read_ownership(const Node& root, Draft& draft);  // ownership_section.cpp
 
 // Checks across tables; each adds what it finds.
 void check_interfaces(Draft& draft); // interface_checks.cpp
