@@ -290,14 +290,15 @@ def installed(lab: Lab, node: Node) -> Iterator[Weir]:
         weir.stop()
 
 
-def inode(path: Path) -> int:
-    return path.stat().st_ino
+def which_file(path: Path) -> tuple[int, int]:
+    """A file that was put in another's place differs in one of these: an inode's number may be used again."""
+    return path.stat().st_ino, path.stat().st_ctime_ns
 
 
 @pytest.mark.parametrize("program", ("weir-dataplane", "weir-control", "weirctl"))
 def test_the_upgrade_of_each_program_breaks_no_connection(lab: Lab, installed: Weir, program: str) -> None:
     weir = installed
-    before, file_before = weir.dataplane_pids(), inode(weir.installed / program)
+    before, file_before = weir.dataplane_pids(), which_file(weir.installed / program)
     vips = [Vip(mode, "tcp", 4) for mode in MODES]
     with no_resets(lab), contextlib.ExitStack() as stack:
         kept = [stack.enter_context(Kept(lab, vip)) for vip in vips]
@@ -309,7 +310,7 @@ def test_the_upgrade_of_each_program_breaks_no_connection(lab: Lab, installed: W
             weir.control.wait(10)
             weir.start_control()
             weir.wait_ready()
-        assert inode(weir.installed / program) != file_before, "it is the old program still"
+        assert which_file(weir.installed / program) != file_before, "it is the old program still"
         assert (weir.dataplane_pids() == before) == (program != "weir-dataplane")
         transfer.wait_progress()
         assert [k.ask() for k in kept] == [k.answers for k in kept]

@@ -85,8 +85,9 @@ def test_a_client_port_is_used_again_at_once(lab: Lab, node: Node, device: str) 
 def test_a_dead_backends_connection_is_reset(lab: Lab, node: Node, device: str) -> None:
     """on_backend_down = reset, the default of full-nat TCP: the client hears it instead of waiting."""
     weir = node.ensure(spec_of(device, "maglev", (1, 1, 1)))
-    kept = [HttpConnection(lab.client, VIP.address, VIP.port, timeout_s=5) for _ in range(12)]
+    kept = [HttpConnection(lab.client, VIP.address, VIP.port, timeout_s=5) for _ in range(40)]
     owner = {connection: connection.get().backend for connection in kept}
+    assert "backend1" in owner.values(), "no connection has the victim: this would prove nothing"
     victim = lab.backends[0]
     victim.ns.ip("link set eth0 down")
     try:
@@ -99,7 +100,7 @@ def test_a_dead_backends_connection_is_reset(lab: Lab, node: Node, device: str) 
                     connection.get()
             else:
                 assert connection.get().backend == owner[connection]
-        assert weir.verdict("answered_reset") > before
+        wait_for("the reset is counted", lambda: weir.verdict("answered_reset") > before, 2)
         assert http_once(lab.client, VIP.address, VIP.port).backend != "backend1"
     finally:
         victim.ns.ip("link set eth0 up")

@@ -70,13 +70,11 @@ def test_the_engine_in_force_is_shown_with_its_reason(lab: Lab, weir: Weir) -> N
     assert not weir.dataplane_pids()
 
 
-def test_auto_takes_xdp_where_there_is_no_dataplane(lab: Lab, own: Weir, monkeypatch: pytest.MonkeyPatch,
-                                                   tmp_path: Path) -> None:
+def test_auto_takes_xdp_where_there_is_no_dataplane(lab: Lab, own: Weir, tmp_path: Path) -> None:
     """Only weir-control and weirctl are installed: the others' files are not there."""
     for name in ("weir-control", "weirctl"):
         shutil.copy(BUILD / name, tmp_path)
-    (tmp_path / "tests").symlink_to(BUILD / "tests")
-    monkeypatch.setattr("weir.BUILD", tmp_path)
+    own.installed = tmp_path
     own.start(SPEC.toml().replace('mode = "xdp"', 'mode = "auto"'))
     engine = own.status()["engine"]
     assert engine["mode"] == "xdp"
