@@ -13,7 +13,7 @@ from traffic import HttpConnection
 
 EVERY_S = 0.002  # one datagram, of the flows in turn
 FLOWS = 8
-CONNECTIONS = 12
+CONNECTIONS = 24  # so many that no backend has none
 USE_EVERY_S = 0.02  # a request on one of the connections, in turn
 ANSWER_LIMIT_S = 3  # on a connection; TCP's own retransmissions come sooner
 SETTLE_S = 0.5  # for the last echoes
