@@ -31,7 +31,7 @@ public:
 // A DPDK worker's.
 class WorkerTable final : public ConnectionSource {
 public:
-    explicit WorkerTable(lb::ConnectionReader reader) : reader_(std::move(reader)) {}
+    explicit WorkerTable(lb::ConnectionReader reader) : reader_(reader) {}
     [[nodiscard]] std::uint32_t worker() const override { return reader_.worker(); }
 
     [[nodiscard]] Expected<Place> walk(Place place, std::uint32_t entries,

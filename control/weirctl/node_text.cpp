@@ -4,6 +4,8 @@
 #include "control/weirctl/field.hpp"
 #include "control/weirctl/quantity.hpp"
 
+#include <cmath>
+
 namespace weir::weirctl {
 namespace {
 
@@ -14,7 +16,7 @@ std::string handed_over(const json& group) {
     const json& took = member(group, "handover_ms");
     const double ms = took.is_number() ? took.get<double>() : 0;
     return name + " is with " + shown(group, "owner") + ", after " +
-           std::to_string(static_cast<std::uint64_t>(ms + 0.5)) + " ms\n";
+           std::to_string(std::lround(ms)) + " ms\n";
 }
 
 std::string drained(const json& answer) {
