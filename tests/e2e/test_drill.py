@@ -53,7 +53,8 @@ def test_the_witness_notices_an_outage_and_how_long_it_was(lab: Lab, node: Node)
         lab.switch.ip(f"link set {port} up")
         time.sleep(1)
     noticed = witness.noticed()
-    assert 0.3 < noticed.outage_s < 1.4 and 0 < noticed.lost < noticed.sent and not noticed.broken, noticed
+    # Connections may break or not: probes of 100 ms take backends out in this time.
+    assert 0.3 < noticed.outage_s < 1.4 and 0 < noticed.lost < noticed.sent, noticed
 
 
 def test_the_witness_notices_a_connection_that_breaks(lab: Lab, node: Node) -> None:
