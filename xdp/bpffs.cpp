@@ -67,7 +67,7 @@ Expected<void> make_directory(const std::string& path) {
 void remove_directory(const std::string& path) {
     std::error_code ignored;
     for (const std::string& name : names_in(path))
-        fs::remove(path + "/" + name, ignored);
+        fs::remove(fs::path(path) / name, ignored);
     fs::remove(path, ignored);
 }
 
