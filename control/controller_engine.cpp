@@ -3,6 +3,7 @@
 #include <spdlog/spdlog.h>
 
 #include <algorithm>
+#include <cstring>
 
 #include "control/compile/identity.hpp"
 #include "control/compile/windows.hpp"
@@ -50,7 +51,13 @@ void Controller::adopt_generation(const lb::ForwardingState& state) {
         return;
     history_ = history_of(state);
     history_.windows = windows_of(state);
-    settings_.hash_key = state.hash_key();
+    // A key of this node's own may have been lost with the runtime directory; one that the operator
+    // has named is what other nodes have, too.
+    if (config_.hash_key_file.empty())
+        settings_.hash_key = state.hash_key();
+    else if (std::memcmp(&settings_.hash_key, &state.hash_key(), sizeof(weir_hash_key)) != 0)
+        spdlog::warn("the flow hash key is now that of {}: connections begin anew",
+                     config_.hash_key_file);
     adopted_until_ = std::chrono::steady_clock::now() + kHoldAdopted;
     for (const weir_backend_row& row : state.backends()) {
         if (row.next_hop == WEIR_NO_ROW)

@@ -13,7 +13,7 @@ import pytest
 from lab import UPLINK, Lab
 from lateness import Lateness
 from netns import wait_for
-from pair import INTERVAL_S, PRIORITIES, SECOND4, VIP, Pair, skew_s
+from pair import PRIORITIES, SECOND4, VIP, Pair, skew_s
 from traffic import Load, http_once
 from weir import Node, Weir
 
@@ -96,8 +96,10 @@ def test_a_drained_node_hands_over_and_stays_out_until_it_is_resumed(two: Pair) 
     two.a.kill_control()
     two.a.start_control()
     two.a.wait_ready()
-    time.sleep(10 * INTERVAL_S)  # three times what it takes to win an election
-    assert two.has("b") and not two.has("a") and two.a.status()["drained"]
+    ready = time.time()
+    # Three times what it takes to win an election.
+    wait_for("b goes on", lambda: len(two.times(ready)["b"]) >= 10)
+    assert two.times(ready)["a"] == [] and two.has("b") and not two.has("a") and two.a.status()["drained"]
     code, answer = two.a.ctl("node", "resume")
     assert code == 0 and answer["state"] == "in service"
     two.wait_owner("a")
@@ -118,6 +120,31 @@ def test_a_node_without_a_peer_is_not_drained(two: Pair) -> None:
     for weir in (two.a, two.b):
         assert weir.ctl("node", "resume")[0] == 0
     two.wait_owner("a")
+
+
+def choices(weir: Weir) -> list[str]:
+    """Which backend each of some new clients would get."""
+    return [weir.ctl("explain", f"tcp 10.77.1.10:{port} {VIP}:80")[1]["backend"] for port in range(1000, 1030)]
+
+
+def test_nodes_with_one_hash_key_choose_alike(two: Pair) -> None:
+    """And with two they do not; the key that the configuration names holds against the one that was in force."""
+    of_a = choices(two.a)
+    assert choices(two.b) == of_a and len(set(of_a)) == 3
+    good = two.b.config.read_text()
+
+    def restart_b(text: str) -> None:
+        two.b.kill_control()
+        two.b.write_config(text)
+        two.b.start_control()
+        two.b.wait_ready()
+
+    try:
+        restart_b(good.replace("/flow.key", "/other.key"))
+        assert choices(two.b) != of_a
+    finally:
+        restart_b(good)
+    assert choices(two.b) == of_a
 
 
 @pytest.mark.parametrize("how", ["kill", "stop"])
