@@ -5,51 +5,18 @@
 #include <gtest/gtest.h>
 #include <linux/bpf.h>
 #include <net/if.h>
-#include <sys/mount.h>
 
 #include <ctime>
 #include <filesystem>
 #include <optional>
 
-#include "dataplane/forwarding/test_packet.hpp"
-#include "dataplane/lb/state_sample.hpp"
 #include "xdp/attachments.hpp"
-#include "xdp/balancer.hpp"
+#include "xdp/balancer_sample.hpp"
 #include "xdp/bpffs.hpp"
 #include "xdp/test_lab.hpp"
 
 namespace weir::xdp {
 namespace {
-
-using forwarding_test::Bytes;
-
-constexpr BalancerSizes kSizes = {
-    .rows = {.vips = 4, .pools = 4, .members = 8, .backends = 8, .next_hops = 4, .slot_rows = 16},
-    .connections = 4096};
-
-// The sample's VIP, 203.0.113.10:80, by dsr-l2 to two backends behind one next hop.
-class Generation : public lb::Sample {
-public:
-    Generation(uint64_t number, uint8_t hop_mac) {
-        tables.generation = number;
-        tables.vips[0].address = weir_address_from_v4(0x0a7100cb);
-        tables.vips[0].protocol = WEIR_IP_TCP;
-        tables.vips[0].forward = WEIR_FORWARD_DSR_L2;
-        tables.vips[0].timeouts = {30, 3600, 60, 10, 60};
-        tables.next_hops[0].resolved = 1;
-        tables.next_hops[0].mtu = 1500;
-        tables.next_hops[0].vlan_tci = WEIR_NO_VLAN;
-        tables.next_hops[0].destination_mac[5] = hop_mac;
-        root_.emplace(lb::build_root(tables));
-        opened_ = lb::ForwardingState::open(root_->span(), std::span(&segment, 1), problem);
-    }
-    const lb::ForwardingState& state() { return opened_.value(); }
-    std::span<const std::byte> root() const { return root_->span(); }
-
-private:
-    std::optional<lb::Root> root_;
-    std::optional<lb::ForwardingState> opened_;
-};
 
 uint64_t now_ns() {
     timespec now{};
@@ -63,52 +30,23 @@ protected:
         if (std::string why = xdp_test::missing_permission(); !why.empty())
             GTEST_SKIP() << why;
         lab_.emplace();
-        // Mounts of the test vanish with the process, too.
-        ASSERT_EQ(unshare(CLONE_NEWNS), 0);
-        ASSERT_EQ(mount("none", "/", nullptr, MS_REC | MS_PRIVATE, nullptr), 0);
-        char place[] = "/tmp/weir-bpffs-XXXXXX";
-        ASSERT_NE(mkdtemp(place), nullptr);
-        directory_ = place;
+        place_.emplace();
+        directory_ = place_->path();
         const auto mounted = prepare_bpffs(directory_);
         ASSERT_TRUE(mounted) << mounted.error().sentence;
         EXPECT_TRUE(*mounted);
         ASSERT_TRUE(make_directory(maps()));
         ASSERT_TRUE(make_directory(directory_ + "/links"));
     }
-    void TearDown() override {
-        if (directory_.empty())
-            return;
-        umount2(directory_.c_str(), MNT_DETACH);
-        std::filesystem::remove(directory_);
-    }
 
     std::string maps() const { return directory_ + "/maps"; }
     Attachments attachments() const { return Attachments(directory_ + "/links"); }
-    static Balancer loaded() { return std::move(Balancer::load(kSizes)).value(); }
+    static Balancer loaded() { return std::move(Balancer::load(kSampleSizes)).value(); }
 
-    static void publish(Balancer& balancer, Generation& generation) {
+    static void publish(Balancer& balancer, SampleGeneration& generation) {
         const uint32_t loopback = 1; // where BPF_PROG_TEST_RUN has packets come from
         const auto done = balancer.publish(generation.state(), {&loopback, 1}, now_ns());
         ASSERT_TRUE(done) << done.error().sentence;
-    }
-    // The last byte of the MAC that a SYN leaves for, or minus its action.
-    static int syn(const Balancer& balancer, uint16_t source_port) {
-        forwarding_test::PacketPlan plan;
-        plan.destination = "203.0.113.10";
-        plan.source_port = source_port;
-        const Bytes frame = build(plan);
-        Bytes out(frame.size() + 64);
-        LIBBPF_OPTS(bpf_test_run_opts, run, .data_in = frame.data(), .data_out = out.data(),
-                    .data_size_in = static_cast<uint32_t>(frame.size()),
-                    .data_size_out = static_cast<uint32_t>(out.size()), .repeat = 1);
-        if (bpf_prog_test_run_opts(balancer.program(), &run) != 0)
-            return -1000;
-        return run.retval == XDP_TX ? out[5] : -static_cast<int>(run.retval);
-    }
-    static uint64_t connections(const Balancer& balancer) {
-        uint64_t count = 0;
-        EXPECT_TRUE(balancer.for_each_connection([&](const auto&, const auto&) { count++; }));
-        return count;
     }
     // Of the link that is pinned for b0.
     uint32_t link_id() const {
@@ -119,28 +57,29 @@ protected:
     }
 
     std::optional<xdp_test::Lab> lab_;
+    std::optional<xdp_test::MountPlace> place_;
     std::string directory_;
 };
 
 TEST_F(Outliving, MapsThatAreTakenUpGoOnWhereTheyWere) {
-    Generation first(4, 7);
+    SampleGeneration first(4, 7);
     {
         Balancer balancer = loaded();
         publish(balancer, first);
         for (uint16_t port = 1; port <= 20; port++)
-            ASSERT_EQ(syn(balancer, port), 7);
+            ASSERT_EQ(run_syn(balancer, port), 7);
         ASSERT_TRUE(balancer.pin(maps()));
     }
     auto taken = Balancer::adopt(maps());
     ASSERT_TRUE(taken) << taken.error().sentence;
     EXPECT_EQ(taken->generation(), 4u);
-    EXPECT_EQ(taken->sizes().connections, kSizes.connections);
-    EXPECT_EQ(taken->sizes().rows.slot_rows, kSizes.rows.slot_rows);
+    EXPECT_EQ(taken->sizes().connections, kSampleSizes.connections);
+    EXPECT_EQ(taken->sizes().rows.slot_rows, kSampleSizes.rows.slot_rows);
     EXPECT_EQ(taken->devices(), std::vector<uint32_t>{1});
-    EXPECT_EQ(connections(*taken), 20u);
+    EXPECT_EQ(connections_of(*taken), 20u);
     EXPECT_EQ(taken->vip_active(0), 20u);
-    EXPECT_EQ(syn(*taken, 1), 7);
-    EXPECT_EQ(syn(*taken, 21), 7);
+    EXPECT_EQ(run_syn(*taken, 1), 7);
+    EXPECT_EQ(run_syn(*taken, 21), 7);
 
     const auto published = taken->published();
     ASSERT_TRUE(published && *published);
@@ -149,11 +88,11 @@ TEST_F(Outliving, MapsThatAreTakenUpGoOnWhereTheyWere) {
     EXPECT_EQ((*published)->slot_tables.at(first.segment.id), first.slots);
 
     for (uint64_t number = 5; number <= 8; number++) { // both halves, twice
-        Generation next(number, static_cast<uint8_t>(number));
+        SampleGeneration next(number, static_cast<uint8_t>(number));
         publish(*taken, next);
-        EXPECT_EQ(syn(*taken, 1), static_cast<int>(number));
+        EXPECT_EQ(run_syn(*taken, 1), static_cast<int>(number));
     }
-    EXPECT_EQ(connections(*taken), 21u);
+    EXPECT_EQ(connections_of(*taken), 21u);
 }
 
 TEST_F(Outliving, NothingPublishedIsNothingTakenUp) {
@@ -164,7 +103,7 @@ TEST_F(Outliving, NothingPublishedIsNothingTakenUp) {
     const auto published = taken->published();
     ASSERT_TRUE(published);
     EXPECT_FALSE(*published);
-    EXPECT_EQ(syn(*taken, 1), -XDP_PASS);
+    EXPECT_EQ(run_syn(*taken, 1), -XDP_PASS);
 }
 
 TEST_F(Outliving, MapsOfAnotherLayoutAreNotTakenUp) {

@@ -17,6 +17,7 @@
 #include <string>
 #include <vector>
 
+#include "dataplane/lb/counters.hpp"
 #include "xdp/objects.hpp"
 
 namespace weir::xdp {
@@ -192,6 +193,23 @@ Expected<void> Balancer::map_rows() {
         *mapping = std::move(*mapped);
     }
     return {};
+}
+
+bool adds_up(const weir_balancer_counts& counts) {
+    uint64_t came = 0;
+    uint64_t left = 0;
+    uint64_t judged = 0;
+    uint64_t sent = 0;
+    for (const weir_balancer_port& port : counts.ports) {
+        came += port.rx_packets;
+        left += port.tx_packets;
+    }
+    for (uint32_t verdict = 1; verdict < WEIR_VERDICT_COUNT; verdict++) {
+        judged += counts.verdicts[verdict];
+        if (lb::verdict_info(verdict).verdict_class == WEIR_CLASS_FORWARD)
+            sent += counts.verdicts[verdict];
+    }
+    return came == judged && left == sent;
 }
 
 volatile weir_balancer_injection& Balancer::injection() const {

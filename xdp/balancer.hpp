@@ -52,6 +52,9 @@ private:
     uint32_t values_ = 0;
 };
 
+// Closed books: each packet that came has one verdict, and each that left one that sends.
+bool adds_up(const weir_balancer_counts& counts);
+
 struct Swept {
     uint64_t expired = 0;
     uint64_t live = 0;

@@ -10,82 +10,39 @@
 #include <optional>
 
 #include "dataplane/forwarding/connection_state.h"
-#include "dataplane/forwarding/test_packet.hpp"
-#include "dataplane/lb/state_sample.hpp"
+#include "xdp/balancer_sample.hpp"
 #include "xdp/test_lab.hpp"
 
 namespace weir::xdp {
 namespace {
 
-using forwarding_test::Bytes;
-
 constexpr uint64_t kSecond_ns = 1'000'000'000;
-constexpr BalancerSizes kSizes = {
-    .rows = {.vips = 4, .pools = 4, .members = 8, .backends = 8, .next_hops = 4, .slot_rows = 16},
-    .connections = 4096,
-    .injected = true};
-
-// The sample's VIP, 203.0.113.10:80, by dsr-l2 to two backends behind one next hop.
-class Generation : public lb::Sample {
-public:
-    explicit Generation(uint64_t number, uint8_t hop_mac) {
-        tables.generation = number;
-        tables.vips[0].address = weir_address_from_v4(0x0a7100cb);
-        tables.vips[0].protocol = WEIR_IP_TCP;
-        tables.vips[0].forward = WEIR_FORWARD_DSR_L2;
-        tables.vips[0].timeouts = {30, 3600, 60, 10, 60};
-        tables.next_hops[0].resolved = 1;
-        tables.next_hops[0].mtu = 1500;
-        tables.next_hops[0].vlan_tci = WEIR_NO_VLAN;
-        tables.next_hops[0].destination_mac[5] = hop_mac;
-    }
-    const lb::ForwardingState& state() {
-        root_.emplace(lb::build_root(tables));
-        opened_ = lb::ForwardingState::open(root_->span(), std::span(&segment, 1), problem);
-        EXPECT_TRUE(opened_) << problem;
-        return *opened_;
-    }
-
-private:
-    std::optional<lb::Root> root_;
-    std::optional<lb::ForwardingState> opened_;
-};
+BalancerSizes injected_sizes() {
+    BalancerSizes sizes = kSampleSizes;
+    sizes.injected = true;
+    return sizes;
+}
 
 class BalancerMaps : public testing::Test {
 protected:
     void SetUp() override {
         if (std::string why = xdp_test::missing_permission(); !why.empty())
             GTEST_SKIP() << why;
-        auto loaded = Balancer::load(kSizes);
+        auto loaded = Balancer::load(injected_sizes());
         ASSERT_TRUE(loaded) << loaded.error().sentence;
         balancer_.emplace(std::move(*loaded));
     }
-    void publish(Generation& generation) {
+    void publish(SampleGeneration& generation) {
         const uint32_t loopback = 1;
         auto done = balancer_->publish(generation.state(), {&loopback, 1}, now_ns_);
         ASSERT_TRUE(done) << done.error().sentence;
     }
-    // Runs a SYN through the program; the last byte of the MAC it leaves for, or minus its action.
     int syn(uint16_t source_port) {
-        forwarding_test::PacketPlan plan;
-        plan.destination = "203.0.113.10";
-        plan.source_port = source_port;
-        const Bytes frame = build(plan);
-        Bytes out(frame.size() + 64);
         balancer_->injection().now_ns = now_ns_;
         balancer_->injection().interface = 0;
-        LIBBPF_OPTS(bpf_test_run_opts, run, .data_in = frame.data(), .data_out = out.data(),
-                    .data_size_in = static_cast<uint32_t>(frame.size()),
-                    .data_size_out = static_cast<uint32_t>(out.size()), .repeat = 1);
-        if (bpf_prog_test_run_opts(balancer_->program(), &run) != 0)
-            return -1000;
-        return run.retval == XDP_TX ? out[5] : -static_cast<int>(run.retval);
+        return run_syn(*balancer_, source_port);
     }
-    uint64_t connections() {
-        uint64_t count = 0;
-        EXPECT_TRUE(balancer_->for_each_connection([&](const auto&, const auto&) { count++; }));
-        return count;
-    }
+    uint64_t connections() { return connections_of(*balancer_); }
 
     uint64_t now_ns_ = 1000 * kSecond_ns;
     std::optional<Balancer> balancer_;
@@ -93,7 +50,7 @@ protected:
 
 TEST_F(BalancerMaps, EverythingGoesToTheKernelBeforeTheFirstPublication) {
     EXPECT_EQ(syn(1), -XDP_PASS);
-    Generation first(1, 7);
+    SampleGeneration first(1, 7);
     publish(first);
     EXPECT_EQ(syn(1), 7);
     ASSERT_TRUE(balancer_->withdraw());
@@ -106,7 +63,7 @@ TEST_F(BalancerMaps, EverythingGoesToTheKernelBeforeTheFirstPublication) {
 
 TEST_F(BalancerMaps, EveryGenerationTakesThePlaceOfTheOneBefore) {
     for (uint64_t number = 1; number <= 5; number++) {
-        Generation next(number, static_cast<uint8_t>(10 + number));
+        SampleGeneration next(number, static_cast<uint8_t>(10 + number));
         publish(next);
         EXPECT_EQ(syn(1), static_cast<int>(10 + number)) << "a known connection takes the new way";
         EXPECT_EQ(syn(static_cast<uint16_t>(100 + number)), static_cast<int>(10 + number));
@@ -115,9 +72,9 @@ TEST_F(BalancerMaps, EveryGenerationTakesThePlaceOfTheOneBefore) {
 }
 
 TEST_F(BalancerMaps, WhatDoesNotFitIsRefusedAndTheOldStateStays) {
-    Generation first(1, 7);
+    SampleGeneration first(1, 7);
     publish(first);
-    Generation large(2, 8);
+    SampleGeneration large(2, 8);
     large.tables.backends.resize(9, large.tables.backends[0]);
     const uint32_t loopback = 1;
     const auto refused = balancer_->publish(large.state(), {&loopback, 1}, now_ns_);
@@ -128,14 +85,14 @@ TEST_F(BalancerMaps, WhatDoesNotFitIsRefusedAndTheOldStateStays) {
 }
 
 TEST_F(BalancerMaps, RowsThatAGenerationNoLongerHasAreGone) {
-    Generation three(1, 7);
+    SampleGeneration three(1, 7);
     three.tables.backends.resize(3, three.tables.backends[0]);
     three.tables.backends[0].state = three.tables.backends[1].state = WEIR_BACKEND_DOWN;
     three.tables.members = {2, 2};
     publish(three);
     EXPECT_EQ(syn(1), 7);
     for (uint64_t number = 2; number <= 3; number++) { // both halves
-        Generation two(number, 7);
+        SampleGeneration two(number, 7);
         publish(two);
     }
     EXPECT_EQ(syn(1), 7);
@@ -146,7 +103,7 @@ TEST_F(BalancerMaps, RowsThatAGenerationNoLongerHasAreGone) {
 }
 
 TEST_F(BalancerMaps, ASweepRemovesWhatIsOldAndCountsTheRest) {
-    Generation first(1, 7);
+    SampleGeneration first(1, 7);
     first.tables.vips[0].max_connections = 3;
     publish(first);
     for (uint16_t port = 1; port <= 3; port++)
@@ -166,7 +123,7 @@ TEST_F(BalancerMaps, ASweepRemovesWhatIsOldAndCountsTheRest) {
 }
 
 TEST_F(BalancerMaps, CountsByVipAndBackend) {
-    Generation first(1, 7);
+    SampleGeneration first(1, 7);
     publish(first);
     for (uint16_t port = 1; port <= 64; port++)
         syn(port);

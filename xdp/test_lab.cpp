@@ -5,6 +5,7 @@
 #include <bpf/bpf.h>
 #include <linux/if_packet.h>
 #include <netinet/in.h>
+#include <sys/mount.h>
 #include <sys/wait.h>
 
 #include <cstring>
@@ -165,6 +166,20 @@ int Attempt::error() {
 void Attempt::send(const std::string& payload) {
     if (::send(socket_.get(), payload.data(), payload.size(), 0) < 0 && error_ == 0)
         error_ = errno;
+}
+
+MountPlace::MountPlace() {
+    if (unshare(CLONE_NEWNS) != 0 || mount("none", "/", nullptr, MS_REC | MS_PRIVATE, nullptr) != 0)
+        throw std::runtime_error("mounts of our own: " + std::string(strerror(errno)));
+    char place[] = "/tmp/weir-mount-XXXXXX";
+    if (mkdtemp(place) == nullptr)
+        throw std::runtime_error("mkdtemp: " + std::string(strerror(errno)));
+    path_ = place;
+}
+
+MountPlace::~MountPlace() {
+    umount2(path_.c_str(), MNT_DETACH);
+    rmdir(path_.c_str());
 }
 
 } // namespace weir::xdp_test

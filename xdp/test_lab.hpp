@@ -76,4 +76,19 @@ private:
     unsigned ifindex_ = 0;
 };
 
+// A directory to mount something on. Mounts of the process are its own from now on, and what is
+// mounted here goes with this object.
+class MountPlace {
+public:
+    MountPlace();
+    ~MountPlace();
+    MountPlace(const MountPlace&) = delete;
+    MountPlace& operator=(const MountPlace&) = delete;
+
+    const std::string& path() const { return path_; }
+
+private:
+    std::string path_;
+};
+
 } // namespace weir::xdp_test

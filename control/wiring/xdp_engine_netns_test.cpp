@@ -4,7 +4,6 @@
 
 #include <gtest/gtest.h>
 #include <net/if.h>
-#include <sys/mount.h>
 
 #include <cstdlib>
 #include <filesystem>
@@ -24,22 +23,13 @@ protected:
         if (std::string why = xdp_test::missing_permission(); !why.empty())
             GTEST_SKIP() << why;
         lab_.emplace();
-        ASSERT_EQ(unshare(CLONE_NEWNS), 0);
-        ASSERT_EQ(mount("none", "/", nullptr, MS_REC | MS_PRIVATE, nullptr), 0);
-        char place[] = "/tmp/weir-bpffs-XXXXXX";
-        ASSERT_NE(mkdtemp(place), nullptr);
-        directory_ = place;
+        place_.emplace();
+        directory_ = place_->path();
         world_.config.engine.connections = 4096;
         use({"b0"});
         for (const config::BackendConfig& backend : world_.config.pools[0].backends)
             world_.adjacency.hops[backend.address.address] = {
                 0, net::MacAddress::parse("02:00:00:00:00:21").value(), 1500};
-    }
-    void TearDown() override {
-        if (directory_.empty())
-            return;
-        umount2(directory_.c_str(), MNT_DETACH);
-        fs::remove(directory_);
     }
 
     // The configuration's interfaces, by their names in the kernel.
@@ -106,6 +96,7 @@ protected:
     }
 
     std::optional<xdp_test::Lab> lab_;
+    std::optional<xdp_test::MountPlace> place_;
     std::string directory_;
     sample::World world_;
     boost::asio::io_context io_{1};

@@ -13,24 +13,6 @@ namespace {
 // A copy of counters is taken while packets pass. One that a packet crossed does not add up.
 constexpr int kTries = 16;
 
-bool adds_up(const weir_balancer_counts& counts) {
-    std::uint64_t arrived = 0;
-    std::uint64_t judged = 0;
-    std::uint64_t left = 0;
-    std::uint64_t sent = 0;
-    for (const weir_balancer_port& port : counts.ports) {
-        arrived += port.rx_packets;
-        left += port.tx_packets;
-    }
-    for (std::uint32_t verdict = 1; verdict < WEIR_VERDICT_COUNT; verdict++) {
-        judged += counts.verdicts[verdict];
-        sent += lb::verdict_info(verdict).verdict_class == WEIR_CLASS_FORWARD
-                    ? counts.verdicts[verdict]
-                    : 0;
-    }
-    return arrived == judged && left == sent;
-}
-
 } // namespace
 
 // The one table of all CPUs.
@@ -122,7 +104,7 @@ void XdpEngine::refresh() {
         return;
     refreshed_ = now;
     auto counts = balancer_->counts();
-    for (int tries = 1; counts && !adds_up(*counts) && tries < kTries; tries++)
+    for (int tries = 1; counts && !xdp::adds_up(*counts) && tries < kTries; tries++)
         counts = balancer_->counts();
     if (!counts)
         return;
@@ -139,7 +121,7 @@ void XdpEngine::refresh() {
     lb::end_write(block);
 }
 
-// A call each, of 1 to 2 us.
+// A call each.
 void XdpEngine::count_rows() {
     if (!live_)
         return;

@@ -295,14 +295,17 @@ protected:
         std::string problem;
         return std::move(*channel::Socket::connect(directory_ + "/next.sock", problem));
     }
+    Inheritance what_the_next_one_is_given() {
+        auto server = next_server();
+        channel::Socket control = connect_next();
+        give(control, *memory_);
+        return server->wait_for_inheritance(std::chrono::seconds(5));
+    }
     SentGeneration sent_{3};
 };
 
 TEST_F(InheritanceTest, TablesOfTheSameGeometryAreUsedOnInPlace) {
-    auto server = next_server();
-    channel::Socket control = connect_next();
-    give(control, *memory_);
-    Inheritance left = server->wait_for_inheritance(std::chrono::seconds(5));
+    Inheritance left = what_the_next_one_is_given();
     left.open(2);
     ASSERT_TRUE(left.takeover);
     left.keep_fitting(EngineMemory::geometry_of(1024, 0, 2), config::HugepageUse::kAuto);
@@ -321,10 +324,7 @@ TEST_F(InheritanceTest, TablesOfTheSameGeometryAreUsedOnInPlace) {
 }
 
 TEST_F(InheritanceTest, TablesOfAnotherGeometryAreReadOutAndTheirMemoryIsGivenBack) {
-    auto server = next_server();
-    channel::Socket control = connect_next();
-    give(control, *memory_);
-    Inheritance left = server->wait_for_inheritance(std::chrono::seconds(5));
+    Inheritance left = what_the_next_one_is_given();
     left.open(1);
     left.keep_fitting(EngineMemory::geometry_of(512, 0, 1), config::HugepageUse::kAuto);
     EXPECT_TRUE(left.tables.empty());
@@ -369,10 +369,7 @@ TEST_F(InheritanceTest, ALegendOfAnotherReleaseMakesTheTablesWorthless) {
         channel::SharedMemory::map(channel::Descriptor(::dup(memory_->legend_descriptor())),
                                    channel::Access::read_write, false, problem);
     reinterpret_cast<lb::RowLegend*>(legend->bytes().data())->version++;
-    auto server = next_server();
-    channel::Socket control = connect_next();
-    give(control, *memory_);
-    Inheritance left = server->wait_for_inheritance(std::chrono::seconds(5));
+    Inheritance left = what_the_next_one_is_given();
     left.open(2);
     EXPECT_FALSE(left.takeover);
     EXPECT_TRUE(left.tables.empty());

@@ -113,23 +113,9 @@ public:
 
     Outcome run() override { return std::exchange(outcome_, {}); }
 
-    // Each packet in has one verdict, and each frame out is one of a verdict that sends.
     End end() override {
         const weir_balancer_counts counts = or_throw(balancer_.counts());
-        std::uint64_t in = 0;
-        std::uint64_t out = 0;
-        std::uint64_t judged = 0;
-        std::uint64_t sent = 0;
-        for (const weir_balancer_port& port : counts.ports) {
-            in += port.rx_packets;
-            out += port.tx_packets;
-        }
-        for (std::uint32_t verdict = 1; verdict < WEIR_VERDICT_COUNT; verdict++) {
-            const weir_verdict_class kind = lb::verdict_info(verdict).verdict_class;
-            judged += counts.verdicts[verdict];
-            sent += kind == WEIR_CLASS_FORWARD ? counts.verdicts[verdict] : 0;
-        }
-        return {in == judged && out == sent && counts.verdicts[WEIR_UNDECIDED] == 0, 0};
+        return {xdp::adds_up(counts) && counts.verdicts[WEIR_UNDECIDED] == 0, 0};
     }
 
 private:

@@ -1,0 +1,75 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// For tests of the loaded balancer: a generation with the VIP 203.0.113.10:80, by dsr-l2 to two
+// backends behind one next hop; a SYN for it through the program; how many connections it knows.
+#pragma once
+
+#include <bpf/bpf.h>
+#include <gtest/gtest.h>
+#include <linux/bpf.h>
+
+#include <optional>
+
+#include "dataplane/forwarding/test_packet.hpp"
+#include "dataplane/lb/state_sample.hpp"
+#include "xdp/balancer.hpp"
+
+namespace weir::xdp {
+
+constexpr BalancerSizes kSampleSizes = {
+    .rows = {.vips = 4, .pools = 4, .members = 8, .backends = 8, .next_hops = 4, .slot_rows = 16},
+    .connections = 4096};
+
+class SampleGeneration : public lb::Sample {
+public:
+    SampleGeneration(uint64_t number, uint8_t hop_mac) {
+        tables.generation = number;
+        tables.vips[0].address = weir_address_from_v4(0x0a7100cb);
+        tables.vips[0].protocol = WEIR_IP_TCP;
+        tables.vips[0].forward = WEIR_FORWARD_DSR_L2;
+        tables.vips[0].timeouts = {30, 3600, 60, 10, 60};
+        tables.next_hops[0].resolved = 1;
+        tables.next_hops[0].mtu = 1500;
+        tables.next_hops[0].vlan_tci = WEIR_NO_VLAN;
+        tables.next_hops[0].destination_mac[5] = hop_mac;
+    }
+    // Of the tables as they are now; valid until asked again.
+    const lb::ForwardingState& state() {
+        root_.emplace(lb::build_root(tables));
+        opened_ = lb::ForwardingState::open(root_->span(), std::span(&segment, 1), problem);
+        EXPECT_TRUE(opened_) << problem;
+        return *opened_;
+    }
+    // REQUIRES: state() was called.
+    std::span<const std::byte> root() const { return root_->span(); }
+
+private:
+    std::optional<lb::Root> root_;
+    std::optional<lb::ForwardingState> opened_;
+};
+
+// The last byte of the MAC that the SYN leaves for, or minus the program's action.
+inline int run_syn(const Balancer& balancer, uint16_t source_port) {
+    forwarding_test::PacketPlan plan;
+    plan.destination = "203.0.113.10";
+    plan.source_port = source_port;
+    const forwarding_test::Bytes frame = build(plan);
+    forwarding_test::Bytes out(frame.size() + 64);
+    bpf_test_run_opts run{};
+    run.sz = sizeof(run);
+    run.data_in = frame.data();
+    run.data_out = out.data();
+    run.data_size_in = static_cast<uint32_t>(frame.size());
+    run.data_size_out = static_cast<uint32_t>(out.size());
+    run.repeat = 1;
+    if (bpf_prog_test_run_opts(balancer.program(), &run) != 0)
+        return -1000;
+    return run.retval == XDP_TX ? out[5] : -static_cast<int>(run.retval);
+}
+
+inline uint64_t connections_of(const Balancer& balancer) {
+    uint64_t count = 0;
+    EXPECT_TRUE(balancer.for_each_connection([&](const auto&, const auto&) { count++; }));
+    return count;
+}
+
+} // namespace weir::xdp
