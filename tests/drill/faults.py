@@ -152,7 +152,7 @@ def _backend_ends(stage: Stage, name: str, end: Callable[[], None], mend: Callab
         with Detection(stage.weir, pool, is_down) as detection:
             end()
             detection.wait(5)
-        time.sleep(0.5)  # the witness has to see that the others go on
+        witness.wait_round()  # the others go on
         seen = witness.backend_of
     mend()
     stage.weir.wait_backends_up()
@@ -291,7 +291,7 @@ def bad_cable_to_a_backend(stage: Stage) -> Row:
     """The witness's own datagrams get lost on it, too: only connections count."""
     with bad_cable(stage.lab, "--seed", "7", "--loss", "0.02", "--duplicate", "0.05", "--delay", "1", "--jitter", "6"):
         with stage.watched("full-nat") as witness:
-            time.sleep(8)
+            wait_for("thousands of datagrams have passed", lambda: witness.answered() > 3000, 60)
     stage.weir.wait_backends_up()
     noticed = witness.noticed()
     return Row("a backend's cable loses 2 %, doubles 5 %, reorders", None, None, noticed.lost, len(noticed.broken),
@@ -312,7 +312,7 @@ def _other_takes_over(stage: Stage, name: str, mode: str, begin: Callable[[], No
         wait_for("b owns it", lambda: pair.has("b"), 5, 0.005)
         wait_for("b was heard", lambda: pair.times(before)["b"], 2, 0.005)
         took_s, late_s = pair.takeover_s(before)
-        time.sleep(0.3)
+        witness.wait_round()
     end()
     pair.wait_owner("a")
     noticed = witness.noticed()

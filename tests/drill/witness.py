@@ -8,7 +8,7 @@ import threading
 import time
 from dataclasses import dataclass, field
 
-from netns import Namespace
+from netns import Namespace, wait_for
 from traffic import HttpConnection
 
 EVERY_S = 0.002  # one datagram, of the flows in turn
@@ -39,6 +39,7 @@ class Witness:
         self._sent: list[list[tuple[int, float]]] = [[] for _ in range(FLOWS)]
         self._answered: list[set[int]] = [set() for _ in range(FLOWS)]
         self._noticed = Noticed()
+        self._turns = 0  # uses of connections, ended
         self.backend_of: list[str] = []  # by connection
 
     def start(self) -> Witness:
@@ -86,6 +87,14 @@ class Witness:
         """Datagrams so far."""
         return sum(map(len, self._answered))
 
+    def sent(self) -> int:
+        return sum(map(len, self._sent))
+
+    def wait_round(self) -> None:
+        """Until every connection that is not broken has been used once more."""
+        done = self._turns + CONNECTIONS
+        wait_for("every connection is used", lambda: self._turns >= done, CONNECTIONS * ANSWER_LIMIT_S)
+
     def _send(self) -> None:
         number, due = 0, time.monotonic()
         while not self._stop.is_set():
@@ -109,11 +118,10 @@ class Witness:
 
     def _use(self) -> None:
         """A connection that has failed is not used again."""
-        turn = 0
         while not self._stop.wait(USE_EVERY_S):
-            index = turn % CONNECTIONS
-            turn += 1
+            index = self._turns % CONNECTIONS
             if index in self._noticed.broken:
+                self._turns += 1
                 continue
             try:
                 backend = self._connections[index].get().backend
@@ -122,3 +130,4 @@ class Witness:
                     self._noticed.broken[index] = f"answered by {backend} instead of {self.backend_of[index]}"
             except Exception as error:  # noqa: BLE001  (whatever it is, the connection is broken)
                 self._noticed.broken[index] = str(error) or type(error).__name__
+            self._turns += 1

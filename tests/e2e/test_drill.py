@@ -13,6 +13,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "drill"))
 
 import faults  # noqa: E402  (the path above comes first)
 from lab import UPLINK, Lab  # noqa: E402
+from netns import wait_for  # noqa: E402
 from spec import Vip  # noqa: E402
 from weir import Node  # noqa: E402
 from witness import Witness  # noqa: E402
@@ -47,22 +48,25 @@ def test_the_witness_notices_an_outage_and_how_long_it_was(lab: Lab, node: Node)
     node.ensure(faults.SOLO).wait_backends_up()
     port = lab.port_of(lab.lb, UPLINK)
     with witness_of(lab) as witness:
-        time.sleep(0.3)
+        wait_for("datagrams are answered", lambda: witness.answered() > 100)
         lab.switch.ip(f"link set {port} down")
-        time.sleep(0.4)
+        began, before = time.monotonic(), witness.sent()
+        wait_for("datagrams got lost", lambda: witness.sent() > before + 200)
         lab.switch.ip(f"link set {port} up")
-        time.sleep(1)
+        lasted, after = time.monotonic() - began, witness.answered()
+        wait_for("datagrams are answered again", lambda: witness.answered() > after + 200)
     noticed = witness.noticed()
     # Connections may break or not: probes of 100 ms take backends out in this time.
-    assert 0.3 < noticed.outage_s < 1.4 and 0 < noticed.lost < noticed.sent, noticed
+    assert 0.8 * lasted < noticed.outage_s < lasted + 1 and 100 < noticed.lost < noticed.sent, noticed
 
 
 def test_the_witness_notices_a_connection_that_breaks(lab: Lab, node: Node) -> None:
     node.ensure(faults.SOLO).wait_backends_up()
     victim = lab.backends[0]
     with witness_of(lab) as witness:
+        assert victim.name in witness.backend_of
         victim.nginx.kill()
-        time.sleep(1.5)
+        witness.wait_round()
     victim.nginx.restart()
     node.current.wait_backends_up()
     broken = {witness.backend_of[index] for index in witness.noticed().broken}
