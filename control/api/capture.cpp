@@ -328,8 +328,7 @@ HttpResponse CaptureDesk::start(const HttpRequest& request) {
         return refusal(409, "another capture is running; only one can");
     const Snapshot snapshot = access_.snapshot();
     if (snapshot.choice.kind == EngineKind::kXdp)
-        return refusal(409, "the XDP engine does not copy packets; on its interfaces the kernel's "
-                            "tools see what comes in, as `xdpdump -i DEVICE` of xdp-tools");
+        return refusal(409, "the XDP engine does not copy packets; DPDK does (engine.mode)");
     if (snapshot.engine == nullptr || snapshot.compiled == nullptr)
         return refusal(503, "weir-dataplane is not connected: there are no packets to capture");
     const auto wish = capture_wish(snapshot, request.query);
