@@ -98,7 +98,7 @@ def test_a_failing_health_page_takes_a_backend_out_and_breaks_nothing(lab: Lab, 
     with Load(lab.client, vip.address, vip.port) as load:
         victim.nginx.set_healthy(False)
         try:
-            wait_for("it is down", lambda: weir.backend_states(vip.pool)[victim.name] == "down", 5)
+            wait_for("it is out", lambda: weir.is_out(vip.pool, victim.name), 5)
             assert victim.name not in tally(http_many(lab.client, vip.address, vip.port, 60))
         finally:
             victim.nginx.set_healthy(True)

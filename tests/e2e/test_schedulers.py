@@ -91,8 +91,7 @@ def test_a_dead_backends_connection_is_reset(lab: Lab, node: Node, device: str) 
     victim = lab.backends[0]
     victim.ns.ip("link set eth0 down")
     try:
-        wait_for("the backend is out",
-                 lambda: weir.backend_states(VIP.pool)["backend1"] == "down", 10)
+        wait_for("the backend is out", lambda: weir.is_out(VIP.pool, "backend1"), 10)
         before = weir.verdict("answered_reset")
         for connection in kept:
             if owner[connection] == "backend1":

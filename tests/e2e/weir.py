@@ -209,6 +209,11 @@ class Weir:
         """Backend name -> state, as `weirctl pool show` says."""
         return {b["name"]: b["state"] for b in self.ctl("pool", "show", pool)[1]["backends"]}
 
+    def is_out(self, pool: str, backend: str) -> bool:
+        """BACKEND is down and the generation in force gives it nothing: the word comes before the deed."""
+        entry = next(b for b in self.ctl("pool", "show", pool)[1]["backends"] if b["name"] == backend)
+        return entry["state"] == "down" and entry["share"] == 0
+
     def write_config(self, text: str) -> None:
         """Replaces the file at once: a reload never sees half of it."""
         fresh = self.config.with_suffix(".new")
