@@ -3,6 +3,7 @@
 
 #include "dataplane/dpdk/stages.hpp"
 #include "dataplane/lb/connection_owner.hpp"
+#include "dataplane/lb/exception_entry.hpp"
 
 #include <rte_cycles.h>
 #include <rte_mbuf.h>
@@ -105,12 +106,6 @@ bool take_all_in(Worker& worker, Burst& burst) {
         brought = true;
     }
     return brought;
-}
-
-// A TCP connection whose end has not been seen.
-bool is_alive(const lb::HotRow& row) {
-    return row.state == WEIR_STATE_SYN_SEEN || row.state == WEIR_STATE_MIDSTREAM ||
-           row.state == WEIR_STATE_ESTABLISHED;
 }
 
 } // namespace
@@ -248,15 +243,6 @@ void Worker::count_closed(std::uint32_t vip, std::uint32_t backend) {
         lb::add_active(backend_counters(backend), -1);
 }
 
-// Says no more than the table does, now that the slot's window is closed.
-bool Worker::is_superfluous(const lb::HotRow& row, const weir_vip_row& vip,
-                            std::uint64_t hash) const {
-    const weir_pool_row& pool = state->pools()[vip.pool];
-    const std::uint64_t slot_hash = weir_slot_hash(&pool, &state->hash_key(), &row.client, hash);
-    return state->oldest(pool, slot_hash) == WEIR_NO_ROW &&
-           state->select(pool, slot_hash) == row.backend;
-}
-
 std::uint16_t Worker::timeout_of(const lb::HotRow& row, bool& superfluous) {
     superfluous = false;
     if (row.vip >= state->vips().size())
@@ -267,18 +253,14 @@ std::uint16_t Worker::timeout_of(const lb::HotRow& row, bool& superfluous) {
             rounds_ = table.sweeps();
             exceptions->turn();
         }
-        weir_flow flow;
-        weir_flow_set(&flow, &row.client, &vip.address, row.client_port, row.service_port,
-                      vip.protocol);
-        const std::uint64_t hash = weir_flow_hash(&state->hash_key(), &flow);
-        superfluous = is_superfluous(row, vip, hash);
+        const std::uint64_t hash =
+            lb::client_flow_hash(*state, vip, row.client, row.client_port, row.service_port);
+        superfluous = lb::is_superfluous(*state, vip, row.client, hash, row.backend);
         if (superfluous)
             return 0;
         exceptions->keep(hash);
-        if (row.state == WEIR_STATE_MIDSTREAM) // known to be a connection since long ago
-            return vip.timeouts.established;
     }
-    return lb::timeout_s(static_cast<lb::ConnectionState>(row.state), vip.timeouts);
+    return weir_entry_timeout_s(&vip, row.state);
 }
 
 void Worker::expire(std::uint64_t now_ns) {
@@ -296,7 +278,7 @@ void Worker::expire(std::uint64_t now_ns) {
         now_s, static_cast<std::uint32_t>(budget),
         [&](const lb::HotRow& row) { return timeout_of(row, superfluous); },
         [&](lb::EntryIndex, const lb::HotRow& row, const lb::ColdRow&) {
-            if (superfluous && is_alive(row)) // it goes on without an entry
+            if (superfluous && weir_goes_on_unrecorded(row.state)) // it goes on without an entry
                 last_hops.release(static_cast<std::uint16_t>(row.last_hop));
             else
                 forget(row);

@@ -94,7 +94,6 @@ private:
     // same.
     // Called for every entry that is visited.
     std::uint16_t timeout_of(const lb::HotRow& row, bool& superfluous);
-    bool is_superfluous(const lb::HotRow& row, const weir_vip_row& vip, std::uint64_t hash) const;
     void end_stray(const lb::HotRow& row);
     bool starts_exceptions(const lb::ForwardingState& newest) const;
 

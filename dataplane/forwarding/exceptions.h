@@ -12,6 +12,7 @@
 #pragma once
 
 #include "dataplane/forwarding/admit.h"
+#include "dataplane/forwarding/connection_state.h"
 
 /* QUIC version 1 (RFC 9000 section 17.2.2) and 2 (RFC 9369 section 3.2). */
 #define WEIR_QUIC_V1 0x00000001u
@@ -44,4 +45,38 @@ WEIR_INLINE bool weir_flow_begins(const uint8_t* data, const uint8_t* end,
 WEIR_INLINE bool weir_oldest_serves(const struct weir_vip_row* vip,
                                     const struct weir_backend_row* oldest) {
     return weir_admit_known(vip, oldest) == WEIR_KNOWN_FORWARD;
+}
+
+/* Seconds without a packet until an entry of this VIP is forgotten. One that was met on its way is
+ * known to be a connection since long ago. */
+WEIR_INLINE uint16_t weir_entry_timeout_s(const struct weir_vip_row* vip, uint8_t state) {
+    if ((vip->flags & WEIR_VIP_EXCEPTIONS) && state == WEIR_STATE_MIDSTREAM)
+        return vip->timeouts.established;
+    return weir_state_timeout_s(state, &vip->timeouts);
+}
+
+/* A TCP connection whose end has not been seen: it goes on when its entry has become superfluous.
+ */
+WEIR_INLINE bool weir_goes_on_unrecorded(uint8_t state) {
+    return weir_state_is_of(state, WEIR_STATE_BIT(WEIR_STATE_SYN_SEEN) |
+                                       WEIR_STATE_BIT(WEIR_STATE_MIDSTREAM) |
+                                       WEIR_STATE_BIT(WEIR_STATE_ESTABLISHED));
+}
+
+/* --- which flows may have an entry --------------------------------------------------------------
+ *
+ * One bit for each of 2^18 parts of the hash space, by the bits that also choose the Maglev slot,
+ * so that a changed slot sets bits side by side. A bit may be set for nothing, which costs a
+ * look-up.
+ */
+
+#define WEIR_EXCEPTION_BITS 18u
+#define WEIR_EXCEPTION_WORDS ((1u << WEIR_EXCEPTION_BITS) / 64)
+
+WEIR_INLINE uint32_t weir_exception_word(uint64_t flow_hash) {
+    return (weir_hash_table_bits(flow_hash) >> (32 - WEIR_EXCEPTION_BITS)) / 64;
+}
+
+WEIR_INLINE uint64_t weir_exception_bit(uint64_t flow_hash) {
+    return (uint64_t)1 << ((weir_hash_table_bits(flow_hash) >> (32 - WEIR_EXCEPTION_BITS)) % 64);
 }

@@ -7,7 +7,7 @@
 // clear. One worker owns it.
 #pragma once
 
-#include "dataplane/forwarding/flow.h"
+#include "dataplane/forwarding/exceptions.h"
 
 #include <array>
 #include <cstdint>
@@ -17,7 +17,7 @@ namespace weir::lb {
 class ExceptionFilter {
 public:
     [[nodiscard]] bool may_have(std::uint64_t flow_hash) const {
-        return live_[word_of(flow_hash)] >> bit_of(flow_hash) & 1;
+        return (live_[weir_exception_word(flow_hash)] & weir_exception_bit(flow_hash)) != 0;
     }
 
     // An entry was made.
@@ -46,16 +46,9 @@ public:
     }
 
 private:
-    static constexpr std::uint32_t kBits = 18;
-    using Words = std::array<std::uint64_t, (1U << kBits) / 64>;
-    // The bits that choose the Maglev slot: a changed slot sets bits side by side.
-    static std::uint32_t part_of(std::uint64_t flow_hash) {
-        return weir_hash_table_bits(flow_hash) >> (32 - kBits);
-    }
-    static std::uint32_t word_of(std::uint64_t flow_hash) { return part_of(flow_hash) / 64; }
-    static std::uint32_t bit_of(std::uint64_t flow_hash) { return part_of(flow_hash) % 64; }
+    using Words = std::array<std::uint64_t, WEIR_EXCEPTION_WORDS>;
     static void set(Words& words, std::uint64_t flow_hash) {
-        words[word_of(flow_hash)] |= std::uint64_t{1} << bit_of(flow_hash);
+        words[weir_exception_word(flow_hash)] |= weir_exception_bit(flow_hash);
     }
 
     Words live_{};
