@@ -74,8 +74,9 @@ WEIR_INLINE enum weir_verdict weir_decide(struct xdp_md* context, struct weir_wo
     verdict = work->match.kind == WEIR_MATCH_VIP ? weir_stage_find_client(work)
                                                  : weir_stage_find_backend(work);
     if (verdict == WEIR_UNDECIDED && !work->known) {
+        work->begins = weir_stage_begins(context, work) != 0;
         verdict = weir_stage_select(work);
-        if (verdict == WEIR_UNDECIDED)
+        if (verdict == WEIR_UNDECIDED && !work->known)
             verdict = weir_record(work);
     }
     return verdict != WEIR_UNDECIDED ? verdict : weir_rewrite(context, work);
@@ -172,6 +173,7 @@ WEIR_INLINE void weir_begin(struct xdp_md* context, struct weir_work* work, uint
     work->half = half;
     work->vip = WEIR_NO_ROW;
     work->backend = WEIR_NO_ROW;
+    work->oldest = WEIR_NO_ROW;
     work->mtu = 0;
     work->in_interface = (uint8_t)interface;
     work->out_interface = (uint8_t)interface;

@@ -25,6 +25,7 @@ namespace {
 
 constexpr const char* kSettings = ".rodata.settings";
 constexpr const char* kInjection = ".data.injection";
+constexpr uint32_t kProbationShare = 4; // of the table, for exceptions that may be forged
 
 struct MapSize {
     const char* name;
@@ -52,8 +53,10 @@ Expected<void> set_sizes(bpf_object* object, const BalancerSizes& sizes) {
           MapSize{"next_hop_rows", 2 * rows.next_hops}, MapSize{"slot_rows", rows.slot_rows},
           MapSize{"running_roots", 2 * root_pages(rows)}, MapSize{"vip_counts", rows.vips},
           MapSize{"vip_active", rows.vips}, MapSize{"backend_counts", rows.backends},
-          MapSize{"backend_active", rows.backends}, MapSize{"round_cursors", rows.pools},
-          MapSize{"connections", sizes.connections}, MapSize{"replies", sizes.connections}}) {
+          MapSize{"backend_active", rows.backends}, MapSize{"vip_unrecorded", rows.vips},
+          MapSize{"backend_unrecorded", rows.backends}, MapSize{"recent_hops", rows.vips},
+          MapSize{"round_cursors", rows.pools}, MapSize{"connections", sizes.connections},
+          MapSize{"replies", sizes.connections}}) {
         bpf_map* map = bpf_object__find_map_by_name(object, size.name);
         const int error = map ? bpf_map__set_max_entries(map, std::max(size.entries, 1u)) : -ENOENT;
         if (error != 0)
@@ -67,7 +70,8 @@ Expected<void> set_up(bpf_object* object, const BalancerSizes& sizes) {
         .capacities = sizes.rows,
         .processors =
             sizes.injected ? 1 : static_cast<uint32_t>(std::max(libbpf_num_possible_cpus(), 1)),
-        .injected = sizes.injected};
+        .injected = sizes.injected,
+        .half_open = std::max(sizes.connections / kProbationShare, 1u)};
     bpf_map* map = bpf_object__find_map_by_name(object, kSettings);
     const int error = map ? bpf_map__set_initial_value(map, &settings, sizeof(settings)) : -ENOENT;
     if (error != 0)
@@ -173,7 +177,7 @@ Expected<Balancer> Balancer::start(Object object, const BalancerSizes& sizes) {
 }
 
 Expected<void> Balancer::map_rows() {
-    const std::array<std::pair<const char*, Mapping*>, 11> wanted = {{
+    const std::array<std::pair<const char*, Mapping*>, 14> wanted = {{
         {"vip_rows", &rows_[kVips]},
         {"pool_rows", &rows_[kPools]},
         {"member_rows", &rows_[kMembers]},
@@ -183,6 +187,9 @@ Expected<void> Balancer::map_rows() {
         {"running_roots", &roots_},
         {"vip_active", &vip_active_},
         {"backend_active", &backend_active_},
+        {"exceptions", &exceptions_},
+        {"vip_unrecorded", &vip_unrecorded_},
+        {"backend_unrecorded", &backend_unrecorded_},
         {"round_cursors", &cursors_},
         {kInjection, &injection_},
     }};
@@ -216,11 +223,12 @@ volatile weir_balancer_injection& Balancer::injection() const {
     return *reinterpret_cast<volatile weir_balancer_injection*>(injection_.value(0));
 }
 
-uint64_t Balancer::active_in(const Mapping& counts, uint32_t row) {
+uint64_t Balancer::count_in(const Mapping& counts, uint32_t row) {
     if (row >= counts.values())
         return 0;
-    auto* count = reinterpret_cast<uint64_t*>(counts.value(row));
-    return std::atomic_ref<uint64_t>(*count).load(std::memory_order_relaxed);
+    auto* count = reinterpret_cast<int64_t*>(counts.value(row));
+    const int64_t now = std::atomic_ref<int64_t>(*count).load(std::memory_order_relaxed);
+    return static_cast<uint64_t>(std::max<int64_t>(now, 0));
 }
 
 template <class Value> Expected<Value> Balancer::sum(const char* name, uint32_t row) const {
@@ -266,7 +274,8 @@ Expected<void> Balancer::forget_all() {
     for (const char* name : {"connections", "replies", "persistence", "datagrams"})
         if (auto cleared = clear(name); !cleared)
             return cleared;
-    for (const Mapping* mapping : {&vip_active_, &backend_active_, &cursors_})
+    for (const Mapping* mapping : {&vip_active_, &backend_active_, &cursors_, &exceptions_,
+                                   &vip_unrecorded_, &backend_unrecorded_})
         std::memset(mapping->value(0), 0, mapping->stride() * mapping->values());
     const auto processors = static_cast<size_t>(std::max(libbpf_num_possible_cpus(), 1));
     const std::vector<std::byte> zero(processors * sizeof(weir_balancer_counts));
@@ -277,7 +286,7 @@ Expected<void> Balancer::forget_all() {
         return true;
     };
     if (!reset("balancer_counts", 1) || !reset("buckets", 2) ||
-        !reset("vip_counts", vip_active_.values()) ||
+        !reset("recent_hops", vip_active_.values()) || !reset("vip_counts", vip_active_.values()) ||
         !reset("backend_counts", backend_active_.values()))
         return kernel_error("reset the balancer's counters", errno);
     return {};

@@ -10,13 +10,14 @@
  */
 #pragma once
 
+#include "dataplane/forwarding/exceptions.h"
 #include "dataplane/forwarding/rows.h"
 #include "dataplane/forwarding/token_bucket.h"
 #include "dataplane/forwarding/verdict.h"
 
 /* Of everything in maps that outlive their control. To be raised when a key or value means
  * something else than before; other sizes are noticed without it. */
-#define WEIR_BALANCER_LAYOUT 1u
+#define WEIR_BALANCER_LAYOUT 2u
 
 /* How many rows a half has. */
 struct weir_balancer_capacities {
@@ -33,6 +34,7 @@ struct weir_balancer_settings {
     struct weir_balancer_capacities capacities;
     uint32_t processors; /* that rates are shared between */
     uint32_t injected;   /* weir_balancer_injection takes the place of clock and devices */
+    uint32_t half_open;  /* exceptions on probation at the most, entries */
 };
 
 #define WEIR_SLOTS_A_ROW 4u
@@ -94,6 +96,33 @@ struct weir_reply_key { /* what a backend's packets show, in the NAT modes */
     uint32_t protocol;
 };
 WEIR_STATIC_ASSERT(sizeof(struct weir_reply_key) == 40, "reply key layout");
+
+/* --- exceptions ---------------------------------------------------------------------------------
+ *
+ * Of VIPs that record exceptions only (dataplane/forwarding/exceptions.h). Which flows may have an
+ * entry: the programs look at the live words and set bits in both; a sweep sets in the other words
+ * what it keeps, and at its end has the two change places.
+ */
+
+struct weir_exceptions {     /* one value */
+    uint32_t live;           /* which words, 0 or 1. control: wo, programs: ro */
+    uint32_t rounds_to_wait; /* sweeps that are to end before the words change places. control */
+    uint64_t reserved[7];
+    int64_t half_open; /* entries on probation; recounted by sweeps, which see what was evicted */
+    uint64_t reserved_too[7];
+    uint64_t words[2][WEIR_EXCEPTION_WORDS];
+};
+
+/* Where the clients of a VIP come from, for errors about connections that are not recorded. Two
+ * CPUs that write one at once may mix it; the next packet puts it right. */
+struct weir_recent_hop { /* one a VIP row */
+    uint8_t mac[6];
+    uint16_t vlan_tci;
+    uint8_t interface; /* row */
+    uint8_t known;
+    uint8_t reserved[6];
+};
+WEIR_STATIC_ASSERT(sizeof(struct weir_recent_hop) == 16, "recent hop layout");
 
 /* --- counters, per CPU --------------------------------------------------------------------------
  */

@@ -65,6 +65,7 @@ struct SweepPass {
     std::optional<uint32_t> place; // where the next step begins; nothing: at the beginning
     std::vector<uint64_t> of_vip;  // counted so far
     std::vector<uint64_t> of_backend;
+    int64_t half_open = 0; // exceptions on probation
     Swept swept;
 };
 
@@ -102,10 +103,16 @@ public:
     Expected<weir_balancer_counts> counts() const;
     Expected<weir_balancer_row_counts> vip_counts(uint32_t row) const;
     Expected<weir_balancer_row_counts> backend_counts(uint32_t row) const;
-    // Connections as quotas go by them: right up to what the table has evicted since the last
-    // sweep.
-    uint64_t vip_active(uint32_t row) const { return active_in(vip_active_, row); }
-    uint64_t backend_active(uint32_t row) const { return active_in(backend_active_, row); }
+    // Connections in the table, as quotas go by them: right up to what it has evicted since the
+    // last sweep.
+    uint64_t vip_recorded(uint32_t row) const { return count_in(vip_active_, row); }
+    // The same with those that VIPs without a record of each are estimated to have.
+    uint64_t vip_active(uint32_t row) const {
+        return vip_recorded(row) + count_in(vip_unrecorded_, row);
+    }
+    uint64_t backend_active(uint32_t row) const {
+        return count_in(backend_active_, row) + count_in(backend_unrecorded_, row);
+    }
 
     // Calls `see` for every connection; one that packets make meanwhile may be missed.
     using See = std::function<void(const weir_connection_key&, const weir_connection&)>;
@@ -116,8 +123,10 @@ public:
     Expected<std::optional<uint32_t>> see_connections(std::optional<uint32_t> place,
                                                       const See& see) const;
 
-    // Removes connections that are too old by `state`'s timeouts and counts the others anew for
-    // quotas and least connections: the program does not see what the table evicts.
+    // Removes connections that are too old by `state`'s timeouts, and of VIPs that record
+    // exceptions only those that have become superfluous, and counts the others anew for quotas and
+    // least connections: the program does not see what the table evicts. REQUIRES: `state` is
+    // published.
     Expected<Swept> sweep(const lb::ForwardingState& state, uint64_t now_ns);
     // About kStep connections of a pass. True: the pass is done, and what it counted holds.
     Expected<bool> sweep_step(SweepPass& pass, const lb::ForwardingState& state, uint64_t now_ns);
@@ -142,7 +151,12 @@ private:
     Expected<void> map_rows();
     Expected<void> take_up();
     int map(const char* name) const;
-    static uint64_t active_in(const Mapping& counts, uint32_t row);
+    static uint64_t count_in(const Mapping& counts, uint32_t row); // 0 for one below it
+    weir_exceptions& exceptions() const;
+    bool starts_exceptions(const lb::ForwardingState& next) const;
+    void assume_exceptions();
+    void turn_exceptions();
+    void end_pass(const SweepPass& pass, const lb::ForwardingState& state);
     std::span<std::byte> root_in(uint32_t half) const;
     Expected<void> fits(const lb::ForwardingState& state) const;
     void write_rows(uint32_t half, Rows which, std::span<const std::byte> rows, size_t row_bytes);
@@ -161,6 +175,7 @@ private:
     std::array<Mapping, kRowMaps> rows_;
     std::array<std::array<uint32_t, kRowMaps>, 2> in_use_{}; // rows written last, by half
     Mapping slots_, roots_, vip_active_, backend_active_, cursors_, injection_;
+    Mapping exceptions_, vip_unrecorded_, backend_unrecorded_;
     SlotArena arena_;
     uint64_t grace_began_ns_ = 0;
     uint64_t generation_ = 0;

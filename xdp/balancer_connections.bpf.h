@@ -8,7 +8,7 @@
  * them) may lose one of two state changes; the next packet makes up for it. */
 #pragma once
 
-#include "xdp/balancer_work.bpf.h"
+#include "xdp/balancer_exceptions.bpf.h"
 
 struct {
     __uint(type, BPF_MAP_TYPE_LRU_HASH);
@@ -27,7 +27,12 @@ struct {
 WEIR_INLINE bool weir_connection_is_old(const struct weir_connection* connection,
                                         const struct weir_vip_row* vip, uint32_t now_s) {
     return (uint32_t)(now_s - connection->last_seen_s) >=
-           weir_state_timeout_s(connection->state, &vip->timeouts);
+           weir_entry_timeout_s(vip, connection->state);
+}
+
+/* An exception on probation: nothing has shown yet that its client is real. */
+WEIR_INLINE bool weir_is_half_open_exception(const struct weir_vip_row* vip, uint8_t state) {
+    return vip && (vip->flags & WEIR_VIP_EXCEPTIONS) && !weir_state_confirmed(state);
 }
 
 /* The key its replies are found by. False for a connection without any: DSR, or rows that are gone.
@@ -55,18 +60,25 @@ WEIR_INLINE bool weir_reply_key_of(uint32_t half, const struct weir_connection_k
     return true;
 }
 
-/* Takes a connection out of both maps. `key` lies on the stack or in a map. */
-WEIR_INLINE void weir_forget(uint32_t half, const struct weir_connection_key* key,
+/* Takes a connection out of both maps. `key` lies on the stack or in a map. A global function: it
+ * is called in loops. */
+WEIR_STAGE weir_stage_forget(uint32_t half, const struct weir_connection_key* key,
                              const struct weir_connection* connection) {
+    if (!key || !connection)
+        return 0;
     struct weir_connection_key own = *key;
     struct weir_reply_key reply;
     uint32_t backend = connection->backend;
+    bool half_open = weir_is_half_open_exception(weir_vip(half, own.vip), connection->state);
     if (weir_reply_key_of(half, &own, connection, &reply))
         bpf_map_delete_elem(&replies, &reply);
     if (bpf_map_delete_elem(&connections, &own) != 0)
-        return; /* another CPU was first */
+        return 0; /* another CPU was first */
     weir_add_active(&vip_active, own.vip, -1);
     weir_add_active(&backend_active, backend, -1);
+    if (half_open)
+        weir_count_half_open(-1);
+    return 0;
 }
 
 /* The packet's effect on its connection's state and age. */
@@ -148,7 +160,7 @@ WEIR_INLINE enum weir_verdict weir_follow_known(struct weir_work* work,
         return WEIR_DROP_BACKEND_DOWN;
     }
     if (step == WEIR_KNOWN_RESELECT) {
-        weir_forget(work->half, &work->key, connection);
+        weir_stage_forget(work->half, &work->key, connection);
         work->backend = WEIR_NO_ROW;
         weir_translation_of(&work->packet, &work->translation);
         return WEIR_UNDECIDED;
@@ -161,10 +173,37 @@ WEIR_INLINE enum weir_verdict weir_follow_known(struct weir_work* work,
     }
     if (bystander) /* comes from a router on the way, not from the client's last hop */
         return WEIR_UNDECIDED;
+    bool half_open = weir_is_half_open_exception(vip, connection->state);
     weir_note_last_hop(work, connection);
     weir_advance(work, connection, WEIR_FROM_CLIENT,
                  weir_forward_is_dsr(vip->forward) ? WEIR_CLIENT_ONLY : WEIR_BOTH_SIDES,
                  backend->state == WEIR_BACKEND_DOWN);
+    if (half_open && !weir_is_half_open_exception(vip, connection->state))
+        weir_count_half_open(-1);
+    return WEIR_UNDECIDED;
+}
+
+/* No flow of this VIP has an entry but those of before: only exceptions are recorded, and no slot
+ * of its pool has changed of late. */
+WEIR_INLINE bool weir_is_settled(const struct weir_vip_row* vip, const struct weir_pool_row* pool) {
+    return (vip->flags & WEIR_VIP_EXCEPTIONS) && pool->elder_count == 0;
+}
+
+/* The flow has no entry, and so its slot alone decides; for what nearly every packet is. */
+WEIR_INLINE enum weir_verdict weir_follow_slot(struct weir_work* work,
+                                               const struct weir_vip_row* vip,
+                                               const struct weir_pool_row* pool) {
+    if (weir_is_bystander(&work->packet) || pool->scheduler != WEIR_SCHEDULE_MAGLEV)
+        return WEIR_UNDECIDED;
+    work->backend = pool->slot_count == 0
+                        ? WEIR_NO_ROW
+                        : weir_backend_of_slot(work->half, pool,
+                                               weir_maglev_slot(work->hash, pool->slot_count));
+    if (work->backend == WEIR_NO_ROW)
+        return WEIR_DROP_NO_BACKEND;
+    work->known = 1;
+    if (!weir_says_nothing(&work->packet, vip))
+        weir_stage_note_unrecorded(work);
     return WEIR_UNDECIDED;
 }
 
@@ -174,8 +213,11 @@ WEIR_STAGE weir_stage_find_client(struct weir_work* work) {
         return WEIR_DROP_NO_CONFIGURATION;
     work->vip = work->match.index;
     const struct weir_vip_row* vip = weir_vip(work->half, work->vip);
-    if (!vip)
+    const struct weir_pool_row* pool = vip ? weir_pool(work->half, vip->pool) : NULL;
+    if (!vip || !pool)
         return WEIR_DROP_NO_BACKEND;
+    if (weir_is_settled(vip, pool) && !weir_may_be_recorded(work->hash))
+        return weir_follow_slot(work, vip, pool);
     struct weir_connection_key key;
     key.client = weir_packet_source(&work->packet);
     key.client_port = work->packet.source_port;
@@ -186,7 +228,7 @@ WEIR_STAGE weir_stage_find_client(struct weir_work* work) {
     if (!connection)
         return WEIR_UNDECIDED;
     if (weir_connection_is_old(connection, vip, work->now_s)) {
-        weir_forget(work->half, &key, connection);
+        weir_stage_forget(work->half, &key, connection);
         struct weir_balancer_counts* counts = weir_counts();
         if (counts)
             counts->connections_expired++;

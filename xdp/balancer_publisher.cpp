@@ -132,6 +132,8 @@ Expected<void> Balancer::publish(const lb::ForwardingState& state,
         return half.error();
     if (generation_ == 0)
         grace_began_ns_ = now_ns;
+    if (starts_exceptions(state))
+        assume_exceptions();
     if (auto written = write_slots(*half, state); !written)
         return written;
     write_rows(*half, kVips, bytes_of(state.vips()), sizeof(weir_vip_row));

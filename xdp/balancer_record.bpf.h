@@ -29,7 +29,7 @@ WEIR_INLINE enum weir_claim weir_claim_reply(const struct weir_work* work,
         if (holder->snat_port == (snat ? reply->local_port : 0)) {
             if (!old && !(snat && weir_snat_port_reusable(holder->state, pressure)))
                 return WEIR_TAKEN;
-            weir_forget(work->half, &holder_key, holder);
+            weir_stage_forget(work->half, &holder_key, holder);
         }
     }
     bpf_map_delete_elem(&replies, reply);
@@ -110,6 +110,11 @@ WEIR_STAGE weir_stage_claim_nat(struct weir_work* work) {
                                                                         : WEIR_DROP_NAT_CONFLICT;
 }
 
+WEIR_INLINE bool weir_records_exceptions(const struct weir_work* work) {
+    const struct weir_vip_row* vip = weir_vip(work->half, work->vip);
+    return vip && (vip->flags & WEIR_VIP_EXCEPTIONS);
+}
+
 WEIR_STAGE weir_stage_write_connection(struct weir_work* work) {
     if (!work)
         return WEIR_DROP_NO_CONFIGURATION;
@@ -130,19 +135,41 @@ WEIR_STAGE weir_stage_write_connection(struct weir_work* work) {
     weir_add_active(&vip_active, work->vip, 1);
     weir_add_active(&backend_active, work->backend, 1);
     struct weir_balancer_counts* counts = weir_counts();
-    struct weir_balancer_row_counts* of_vip = bpf_map_lookup_elem(&vip_counts, &key.vip);
-    struct weir_balancer_row_counts* of_backend =
-        bpf_map_lookup_elem(&backend_counts, &connection.backend);
     if (counts)
         counts->connections_opened++;
-    if (of_vip)
-        of_vip->connections_opened++;
-    if (of_backend)
-        of_backend->connections_opened++;
+    /* An exception that has not begun just now was counted when it did. */
+    if (weir_records_exceptions(work) && work->state == WEIR_STATE_MIDSTREAM)
+        weir_count_unrecorded(work->vip, work->backend, -1);
+    else
+        weir_count_opened(work->vip, work->backend);
+    return WEIR_UNDECIDED;
+}
+
+/* Remembers what the hash will not: a flow met while its slot has two backends. What cannot be
+ * recorded goes where the packets of its flow will go while they are unknown. */
+WEIR_STAGE weir_stage_record_exception(struct weir_work* work) {
+    const struct weir_vip_row* vip = work ? weir_vip(work->half, work->vip) : NULL;
+    if (!work || !vip)
+        return WEIR_DROP_NO_BACKEND;
+    if (weir_is_bystander(&work->packet))
+        return WEIR_UNDECIDED;
+    const struct weir_backend_row* oldest = weir_backend(work->half, work->oldest);
+    work->state = weir_initial_state(weir_packet_event_of(&work->packet, WEIR_FROM_CLIENT));
+    if (oldest && work->state != WEIR_STATE_FREE && !weir_probation_is_full() &&
+        weir_stage_write_connection(work) == WEIR_UNDECIDED) {
+        weir_count_half_open(1);
+        weir_mark_recorded(work->hash);
+        return WEIR_UNDECIDED;
+    }
+    if (oldest && weir_oldest_serves(vip, oldest))
+        work->backend = work->oldest;
+    weir_stage_note_unrecorded(work);
     return WEIR_UNDECIDED;
 }
 
 WEIR_INLINE enum weir_verdict weir_record(struct weir_work* work) {
+    if (weir_records_exceptions(work))
+        return weir_stage_record_exception(work);
     enum weir_verdict verdict = weir_stage_begin_connection(work);
     if (verdict != WEIR_UNDECIDED || work->state == WEIR_STATE_FREE)
         return verdict;

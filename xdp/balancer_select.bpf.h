@@ -129,9 +129,21 @@ WEIR_STAGE weir_stage_walk(struct weir_work* work, uint32_t slot) {
     return 0;
 }
 
+/* By the hash's slot: its oldest backend for a flow that may be older than the slot's last change,
+ * while flows of that time are waited for. */
+WEIR_INLINE uint32_t weir_backend_by_slot(struct weir_work* work, const struct weir_vip_row* vip,
+                                          const struct weir_pool_row* pool, uint32_t slot,
+                                          bool begins) {
+    work->oldest = weir_oldest_of_slot(work->half, pool, slot);
+    const struct weir_backend_row* oldest = weir_backend(work->half, work->oldest);
+    if (!begins && oldest && weir_oldest_serves(vip, oldest))
+        return work->oldest;
+    return weir_backend_of_slot(work->half, pool, slot);
+}
+
 /* By the pool's scheduler and under its backends' limits. What a backend knows but we do not is no
  * new connection: it is found again by hash, whether or not the backend has room. */
-WEIR_INLINE struct weir_choice weir_schedule(struct weir_work* work, uint32_t pool_row,
+WEIR_INLINE struct weir_choice weir_schedule(struct weir_work* work, const struct weir_vip_row* vip,
                                              const struct weir_pool_row* pool) {
     struct weir_choice choice = {WEIR_NO_ROW, false};
     const struct weir_balancer_head* head = weir_head(work->half);
@@ -145,13 +157,17 @@ WEIR_INLINE struct weir_choice weir_schedule(struct weir_work* work, uint32_t po
     }
     uint32_t slot;
     if (opens && pool->scheduler == WEIR_SCHEDULE_ROUND_ROBIN) {
-        slot = weir_next_in_round(pool_row, pool->slot_count);
+        slot = weir_next_in_round(vip->pool, pool->slot_count);
     } else if (opens && pool->scheduler == WEIR_SCHEDULE_LEAST) {
         slot = weir_random_slot(pool);
     } else {
         struct weir_address client = weir_packet_source(&work->packet);
         slot = weir_maglev_slot(weir_slot_hash(pool, &head->hash_key, &client, work->hash),
                                 pool->slot_count);
+        if (!opens || (vip->flags & WEIR_VIP_EXCEPTIONS)) {
+            choice.backend = weir_backend_by_slot(work, vip, pool, slot, work->begins);
+            return choice;
+        }
     }
     if (opens && (pool->flags & WEIR_POOL_HAS_LIMITS)) {
         bool found = weir_stage_walk(work, slot);
@@ -196,7 +212,7 @@ WEIR_STAGE weir_stage_choose(struct weir_work* work) {
         choice.backend = weir_recall(work, pool_row, pool, key);
     }
     if (choice.backend == WEIR_NO_ROW)
-        choice = weir_schedule(work, pool_row, pool);
+        choice = weir_schedule(work, vip, pool);
     work->backend = choice.backend;
     const struct weir_backend_row* backend = weir_backend(work->half, choice.backend);
     if (!backend)
@@ -208,6 +224,28 @@ WEIR_STAGE weir_stage_choose(struct weir_work* work) {
     return WEIR_UNDECIDED;
 }
 
+/* An error about a tunnel, whose client is not recorded. */
+WEIR_INLINE enum weir_verdict weir_to_some_client(struct weir_work* work,
+                                                  const struct weir_balancer_head* head) {
+    if (!weir_take_recent_hop(work))
+        return WEIR_DROP_ICMP_NO_CONNECTION;
+    if (!weir_may_pass(WEIR_BUCKET_ICMP_ERRORS, work->now_ns, head->node.icmp_pps))
+        return WEIR_DROP_ICMP_RATE;
+    work->known = 1;
+    return WEIR_UNDECIDED;
+}
+
+/* Does a flow begin with the packet? Where every flow is recorded an unknown datagram begins one;
+ * where only exceptions are, it mostly does not. */
+WEIR_STAGE weir_stage_begins(struct xdp_md* context, struct weir_work* work) {
+    const struct weir_vip_row* vip = work ? weir_vip(work->half, work->vip) : NULL;
+    if (!work || !vip)
+        return 0;
+    if (vip->flags & WEIR_VIP_EXCEPTIONS)
+        return weir_flow_begins(WEIR_DATA(context), WEIR_END(context), &work->packet);
+    return weir_opens(&work->packet);
+}
+
 /* A packet to a VIP whose connection is not known. */
 WEIR_STAGE weir_stage_select(struct weir_work* work) {
     if (!work)
@@ -217,6 +255,8 @@ WEIR_STAGE weir_stage_select(struct weir_work* work) {
     const struct weir_pool_row* pool = vip ? weir_pool(work->half, vip->pool) : NULL;
     if (!vip || !head || !pool)
         return WEIR_DROP_NO_BACKEND;
+    if ((vip->flags & WEIR_VIP_EXCEPTIONS) && (work->packet.flags & WEIR_PACKET_TUNNEL_ERROR))
+        return weir_to_some_client(work, head);
     enum weir_verdict verdict = weir_admit_new(&work->packet, vip);
     if (verdict != WEIR_UNDECIDED)
         return verdict;

@@ -6,7 +6,7 @@
 #include "xdp/tables.bpf.h"
 
 const volatile struct weir_balancer_settings settings SEC(".rodata.settings") = {
-    {1, 1, 1, 1, 1, 1}, 1, 0};
+    {1, 1, 1, 1, 1, 1}, 1, 0, 1};
 volatile struct weir_balancer_injection injection SEC(".data.injection") = {0, 0, 0, 0, 0};
 
 #define WEIR_ARRAY(name, map_type, value_type, rows)                                               \
@@ -43,6 +43,10 @@ WEIR_ARRAY(backend_counts, BPF_MAP_TYPE_PERCPU_ARRAY, struct weir_balancer_row_c
  * seen by the program; whoever sweeps the table counts anew. */
 WEIR_ROWS(vip_active, uint64_t);
 WEIR_ROWS(backend_active, uint64_t);
+/* Connections of VIPs that record exceptions only, without an entry: an estimate made of SYNs, FINs
+ * and RSTs, which a race may take below zero. */
+WEIR_ROWS(vip_unrecorded, int64_t);
+WEIR_ROWS(backend_unrecorded, int64_t);
 /* The next slot of a round, by pool row. */
 WEIR_ROWS(round_cursors, uint64_t);
 
@@ -78,19 +82,38 @@ WEIR_ROW_OF(weir_member, member_rows, uint32_t, members)
 WEIR_ROW_OF(weir_backend, backend_rows, struct weir_backend_row, backends)
 WEIR_ROW_OF(weir_next_hop, next_hop_rows, struct weir_next_hop_row, next_hops)
 
-/* The backend row that a slot of the pool names, or WEIR_NO_ROW. */
-WEIR_INLINE uint32_t weir_backend_of_slot(uint32_t half, const struct weir_pool_row* pool,
-                                          uint32_t slot) {
-    uint32_t key = pool->segment + slot / WEIR_SLOTS_A_ROW;
+/* What a slot of the table that begins at slot row `segment` says. */
+WEIR_INLINE uint16_t weir_slot_entry(uint32_t segment, uint32_t slot) {
+    uint32_t key = segment + slot / WEIR_SLOTS_A_ROW;
     const struct weir_slot_row* row = bpf_map_lookup_elem(&slot_rows, &key);
     if (!row)
-        return WEIR_NO_ROW;
+        return WEIR_NO_MEMBER;
     uint64_t within = slot;
     WEIR_OPAQUE(within);
     within &= WEIR_SLOTS_A_ROW - 1;
-    uint16_t member = row->member[within];
+    return row->member[within];
+}
+
+/* The backend row that a slot of the pool names, or WEIR_NO_ROW. */
+WEIR_INLINE uint32_t weir_backend_of_slot(uint32_t half, const struct weir_pool_row* pool,
+                                          uint32_t slot) {
+    uint16_t member = weir_slot_entry(pool->segment, slot);
     const uint32_t* backend =
         member == WEIR_NO_MEMBER ? NULL : weir_member(half, pool->member_first + member);
+    return backend ? *backend : WEIR_NO_ROW;
+}
+
+/* The backend row that the slot had before it changed, while flows of that time may be alive; else
+ * WEIR_NO_ROW. */
+WEIR_INLINE uint32_t weir_oldest_of_slot(uint32_t half, const struct weir_pool_row* pool,
+                                         uint32_t slot) {
+    if (pool->elder_count == 0)
+        return WEIR_NO_ROW;
+    uint16_t elder = weir_slot_entry(pool->oldest_segment, slot);
+    const uint32_t* backend =
+        elder == WEIR_NO_MEMBER
+            ? NULL
+            : weir_member(half, pool->member_first + pool->member_count + elder);
     return backend ? *backend : WEIR_NO_ROW;
 }
 

@@ -22,7 +22,8 @@ struct weir_work {
     uint32_t half; /* of the state */
     uint32_t vip;  /* row, of replies too; or WEIR_NO_ROW */
     uint32_t backend;
-    uint32_t mtu; /* of the way out, for the packet as it came; 0: not known */
+    uint32_t oldest; /* backend of its slot before that changed of late, or WEIR_NO_ROW */
+    uint32_t mtu;    /* of the way out, for the packet as it came; 0: not known */
     uint32_t frame_bytes;
     uint8_t source_mac[6];
     uint8_t in_interface; /* row */
@@ -33,7 +34,8 @@ struct weir_work {
     uint16_t last_vlan_tci; /* where the connection's client is */
     uint8_t last_mac[6];
     uint8_t last_interface;
-    uint8_t known;    /* its connection was found */
+    uint8_t begins;   /* a flow begins with it, as far as one can see */
+    uint8_t known;    /* where it goes is decided without the pool's choice */
     uint8_t state;    /* that a new connection begins in; FREE: it is not recorded */
     uint8_t snat_row; /* of a new full-nat connection */
     uint8_t forward;  /* enum weir_forward_mode of the way out */

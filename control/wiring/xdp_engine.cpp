@@ -70,8 +70,8 @@ xdp::BalancerSizes sizes_for(const config::Config& config) {
                      .members = roomy(need.members, 4096, 4 * WEIR_MAX_BACKENDS),
                      .backends = roomy(need.backends, 1024, WEIR_MAX_BACKENDS),
                      .next_hops = roomy(need.next_hops, 1024, WEIR_MAX_NEXT_HOPS),
-                     // Two halves, and as much again for what lies between them.
-                     .slot_rows = 3 * need.slot_rows +
+                     // Two halves, of a table and its oldest backends each, and gaps between them.
+                     .slot_rows = 4 * need.slot_rows +
                                   kSpareTables * xdp::slot_rows_of(WEIR_MAGLEV_MAX_SIZE)},
             .connections = config.engine.connections};
 }

@@ -5,7 +5,7 @@
 
 #include "control/kernel/link.hpp"
 #include "control/wiring/xdp_engine.hpp"
-#include "dataplane/forwarding/connection_state.h"
+#include "dataplane/forwarding/exceptions.h"
 
 namespace weir::control {
 namespace {
@@ -38,7 +38,7 @@ public:
                         static_cast<std::uint32_t>(now.tv_sec) - connection.last_seen_s);
                     // What is too old is no connection any more; the next sweep takes it.
                     if (key.vip < vips.size() &&
-                        age < weir_state_timeout_s(connection.state, &vips[key.vip].timeouts))
+                        age < weir_entry_timeout_s(&vips[key.vip], connection.state))
                         more = see(row_of(key, connection)) && more;
                 });
             if (!next)
@@ -125,12 +125,12 @@ void XdpEngine::refresh() {
 void XdpEngine::count_rows() {
     if (!live_)
         return;
-    std::uint64_t active = 0;
+    std::uint64_t recorded = 0;
     for (std::uint32_t row = 0; row < live_->state().vips().size(); row++) {
         const auto counts = balancer_->vip_counts(row);
         if (!counts)
             continue;
-        active += balancer_->vip_active(row);
+        recorded += balancer_->vip_recorded(row);
         engine_.counters->vip(0, row) = {.packets = counts->packets,
                                          .bytes = counts->bytes,
                                          .connections_opened = counts->connections_opened,
@@ -140,7 +140,7 @@ void XdpEngine::count_rows() {
                                          .reply_bytes = counts->reply_bytes,
                                          .reserved = 0};
     }
-    engine_.counters->worker(0).connections_active = active;
+    engine_.counters->worker(0).connections_active = recorded;
     for (std::uint32_t row = 0; row < live_->state().backends().size(); row++)
         if (const auto counts = balancer_->backend_counts(row))
             engine_.counters->backend(0,

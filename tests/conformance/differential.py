@@ -132,8 +132,7 @@ class Pair:
 def run_sequence(engine: Engine, seed: str, modes: tuple[str, ...], kinds: set[str], tally: Tally) -> Difference | None:
     rng = Random(seed)
     calm = rng.random() < 0.2
-    exceptions = "not-yet-exceptions-old-flow" not in engine.kind.rules
-    text, workers = random_state(rng, modes, calm, exceptions), rng.choice((1, 1, 2))
+    text, workers = random_state(rng, modes, calm), rng.choice((1, 1, 2))
     pair = Pair(engine, text, workers, tally)
     generator = Generator(rng, pair.text, pair.model, workers, kinds, calm)
     past: list[Event] = []

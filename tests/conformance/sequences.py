@@ -33,7 +33,7 @@ class Event:
     milliseconds: int = 0
 
 
-def random_state(rng: Random, modes: tuple[str, ...], calm: bool, exceptions: bool = True) -> Text:
+def random_state(rng: Random, modes: tuple[str, ...], calm: bool) -> Text:
     """Two interfaces, four next hops, VIPs in both families and protocols. Calm: with schedulers whose choice can only be
     seen in what is sent, so nothing may keep a first packet from being sent."""
     text = Text(key=(rng.getrandbits(64), rng.getrandbits(64)))
@@ -52,7 +52,7 @@ def random_state(rng: Random, modes: tuple[str, ...], calm: bool, exceptions: bo
         for protocol in ("tcp", "udp"):
             for _ in range(rng.choice((1, 1, 2))):
                 number += 1
-                _random_service(rng, text, number, family, protocol, rng.choice(modes), calm, exceptions)
+                _random_service(rng, text, number, family, protocol, rng.choice(modes), calm)
     for n in range(rng.choice((1, 2))):
         text.apply(f"snat s4{n} address=192.0.2.{64 + n} ports=40000-{rng.choice((40511, 41999))}")
         text.apply(f"snat s6{n} address=2001:db8:a::{64 + n} ports=40000-{rng.choice((40511, 41999))}")
@@ -60,7 +60,7 @@ def random_state(rng: Random, modes: tuple[str, ...], calm: bool, exceptions: bo
 
 
 def _random_service(rng: Random, text: Text, number: int, family: int, protocol: str, mode: str,
-                    calm: bool, exceptions: bool) -> None:
+                    calm: bool) -> None:
     pool = f"p{number}"
     ports = rng.choice(("80", "80", "80-89", "all"))
     dsr = mode not in ("nat", "full-nat")
@@ -78,7 +78,7 @@ def _random_service(rng: Random, text: Text, number: int, family: int, protocol:
     policies = ("auto", "reselect", "keep") if dsr else ("auto", "reset", "reselect", "keep")
     text.apply(f"vip v{number} address={vip} protocol={protocol} ports={ports} mode={mode} pool={pool} "
                f"down={rng.choice(policies)} all_down={rng.choice(('open', 'reject', 'drop'))} "
-               f"tracking={'exceptions' if exceptions and dsr and not calm and rng.random() < 0.6 else 'full'} "
+               f"tracking={'exceptions' if dsr and not calm and rng.random() < 0.6 else 'full'} "
                f"clamp={rng.choice(('yes', 'no'))} too_big={rng.choice(('yes', 'no'))}")
 
 
@@ -147,8 +147,6 @@ class Generator:
         rng = self.rng
         pool = rng.choice(list(self.text.rows["pool"]))
         own = self.text.own(pool)
-        if "not-yet-exceptions-old-flow" in self.model.permitted:
-            return f"pool {pool} was=none"
         was = rng.sample(own, rng.randrange(1, len(own) + 1)) if rng.random() < 0.7 else ["none"]
         return f"pool {pool} was={','.join(was)}"
 

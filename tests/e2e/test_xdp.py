@@ -199,3 +199,32 @@ def test_connections_are_listed_and_explained(lab: Lab, weir: Weir) -> None:
     said = weir.ctl("explain", f"tcp {address}:1 {VIP.address}:{VIP.port}")[1]
     assert said["connection"] is None
     connection.close()
+
+
+def test_direct_return_records_what_the_hash_cannot_remember(lab: Lab, weir: Weir) -> None:
+    """Nothing while the backends stay as they are; the connections of one that drains once they send again."""
+    vip = Vip("dsr-l2", "tcp", 4)
+    recorded = lambda: weir.ctl("connections", "--vip", vip.name, "--count")[1]["count"]  # noqa: E731
+    wait_for("no entry of an earlier window is left", lambda: recorded() == 0, 30)
+    before = weir.ctl("vip", "show", vip.name)[1]
+    kept = [HttpConnection(lab.client, vip.address, vip.port, timeout_s=5) for _ in range(24)]
+    backends = [connection.get().backend for connection in kept]
+    assert set(backends) == {backend.name for backend in lab.backends}
+    shown = weir.ctl("vip", "show", vip.name)[1]
+    assert shown["tracking"] == "exceptions" and shown["connections_estimated"]
+    assert shown["connections"] - before["connections"] == 24
+    assert recorded() == 0
+    drained, generation = backends[0], weir.generation()
+    weir.ctl("backend", "drain", f"{vip.pool}/{drained}")
+    try:
+        wait_for("the drain runs", lambda: weir.generation() > generation)
+        fresh = {http_once(lab.client, vip.address, vip.port).backend for _ in range(40)}
+        assert fresh == {backend.name for backend in lab.backends} - {drained}
+        assert [connection.get().backend for connection in kept] == backends
+        assert recorded() >= backends.count(drained)
+    finally:
+        weir.ctl("backend", "ready", f"{vip.pool}/{drained}")
+    wait_for("it takes connections again", lambda: http_once(lab.client, vip.address, vip.port).backend == drained)
+    assert [connection.get().backend for connection in kept] == backends
+    for connection in kept:
+        connection.close()
