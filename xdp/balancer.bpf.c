@@ -167,7 +167,8 @@ WEIR_INLINE uint32_t weir_row_of_device(const struct weir_balancer_head* head, u
 
 WEIR_INLINE void weir_begin(struct xdp_md* context, struct weir_work* work, uint32_t half,
                             uint32_t interface) {
-    work->now_ns = settings.injected ? injection.now_ns : bpf_ktime_get_ns();
+    /* A tick late at the most, which no timeout and no rate minds. */
+    work->now_ns = settings.injected ? injection.now_ns : bpf_ktime_get_coarse_ns();
     work->now_s = (uint32_t)(work->now_ns / 1000000000u);
     work->frame_bytes = (uint32_t)(WEIR_END(context) - WEIR_DATA(context));
     work->half = half;

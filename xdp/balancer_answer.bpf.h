@@ -24,8 +24,8 @@ WEIR_INLINE enum weir_answer weir_answer_to(const struct weir_work* work, uint32
     const uint8_t flags = vip ? vip->flags : 0;
     switch (verdict) {
     case WEIR_DROP_NO_CONNECTION: /* in grace, it may be one that we have not seen yet */
-        return tcp && work->now_ns - head->grace_began_ns >=
-                           (uint64_t)head->node.reset_grace_s * 1000000000u
+        return tcp && (int64_t)(work->now_ns - head->grace_began_ns) >=
+                           (int64_t)head->node.reset_grace_s * 1000000000
                    ? WEIR_ANSWER_RESET
                    : WEIR_ANSWER_NONE;
     case WEIR_DROP_NO_BACKEND:
