@@ -36,6 +36,7 @@ int run(const std::string& filter, const Settings& settings, bool list) {
     add_scaling_rows(rows);
     add_attack_rows(rows);
     add_ring_rows(rows);
+    add_xdp_rows(rows);
     add_publish_rows(rows);
     add_stall_rows(rows);
     int failed = 0;

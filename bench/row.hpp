@@ -49,6 +49,7 @@ void add_pipeline_rows(Rows& rows);
 void add_scaling_rows(Rows& rows);
 void add_attack_rows(Rows& rows);
 void add_ring_rows(Rows& rows);
+void add_xdp_rows(Rows& rows);
 void add_publish_rows(Rows& rows);
 void add_stall_rows(Rows& rows);
 

@@ -62,6 +62,16 @@ def test_rows_of_the_pipeline(tmp_path: Path) -> None:
     assert all(row["ns_macswap"] and row["ratio"] and row["stages"] for row in rows)
 
 
+def test_rows_of_the_balancer_in_the_kernel(tmp_path: Path) -> None:
+    """Each run checks that every packet was forwarded and that only new ones were recorded."""
+    rows = rows_of(tmp_path, "--filter", "xdp ", "--most-flows", "1000", "--repeats", "1", "--seconds", "0.001")
+    seen = {(row["mode"], row["tracking"], row["flows"]) for row in rows}
+    wanted = {(mode, tracking, flows) for mode, tracking in (("dsr-l2", "exceptions"), ("dsr-l2", "full"), ("full-nat", "full"))
+              for flows in (1, 1000)}
+    assert wanted <= seen
+    assert all(row["group"] == row["engine"] == "xdp" and row["ns_io"] < row["ns_whole"] for row in rows)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("text", ["workers=2", "attack", "net_ring", "publish", "stall", "v4 full 1M"])
 def test_rows_of(tmp_path: Path, text: str) -> None:
