@@ -23,6 +23,7 @@ constexpr std::uint32_t kLoopback = 1;        // a device that is always there
 constexpr std::uint32_t kFirstNew = 1u << 27; // flow numbers that fill() does not reach
 constexpr std::uint64_t kLeastCapacity = 1'250'000;
 constexpr std::uint64_t kSynTimeout_ns = 31'000'000'000;
+constexpr std::uint64_t kFillPart = 1'000'000; // flows
 constexpr std::uint16_t kBackendPort = 8080;
 
 [[noreturn]] void fail(const std::string& what, int error) {
@@ -182,8 +183,8 @@ double XdpRig::repeat(const char* program, std::uint32_t count) {
     return run.duration;
 }
 
-// Every flow's packet once through the balancer.
-void XdpRig::pass_once(const char* program, std::uint8_t flags, bool reply) {
+// A packet of each of these flows through the balancer.
+void XdpRig::pass_once(std::uint8_t flags, bool reply, std::uint64_t first, std::uint64_t count) {
     auto& plan = *reinterpret_cast<weir_bench_plan*>(plan_.value(0));
     if (reply)
         make_template({{}, kBackendPort, 0, flags});
@@ -191,18 +192,24 @@ void XdpRig::pass_once(const char* program, std::uint8_t flags, bool reply) {
         make_template({vip_address(shape_.v6, 0), 0, kServicePort, flags});
     plan.target = WEIR_BENCH_BALANCER;
     plan.flows = 0;
-    plan.next = 0;
-    repeat(program, static_cast<std::uint32_t>(flows_));
+    plan.next = static_cast<std::uint32_t>(first);
+    repeat(reply       ? "weir_bench_reply"
+           : shape_.v6 ? "weir_bench_v6"
+                       : "weir_bench_v4",
+           static_cast<std::uint32_t>(count));
 }
 
+// In parts, of which each is done before the first of it has waited too long for its handshake.
 void XdpRig::fill() {
-    const char* forward = shape_.v6 ? "weir_bench_v6" : "weir_bench_v4";
-    pass_once(forward, kSyn, false);
-    if (shape_.mode == config::ForwardMode::kFullNat) {
-        note_ways_back();
-        pass_once("weir_bench_reply", kSynAck, true);
+    for (std::uint64_t first = 0; first < flows_; first += kFillPart) {
+        const std::uint64_t count = std::min(kFillPart, flows_ - first);
+        pass_once(kSyn, false, first, count);
+        if (shape_.mode == config::ForwardMode::kFullNat) {
+            note_ways_back();
+            pass_once(kSynAck, true, first, count);
+        }
+        pass_once(kAck, false, first, count);
     }
-    pass_once(forward, kAck, false);
     const weir_balancer_counts counts = or_throw(balancer_->counts());
     if (counts.connections_opened != flows_)
         throw std::runtime_error("of " + std::to_string(flows_) + " flows " +

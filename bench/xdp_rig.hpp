@@ -53,7 +53,7 @@ private:
     void note_ways_back();
     void make_template(const Segment& segment);
     double repeat(const char* program, std::uint32_t count);
-    void pass_once(const char* program, std::uint8_t flags, bool reply);
+    void pass_once(std::uint8_t flags, bool reply, std::uint64_t first, std::uint64_t count);
     int descriptor(const char* map) const;
 
     Shape shape_;
