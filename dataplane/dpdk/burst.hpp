@@ -7,6 +7,7 @@
 #include "dataplane/forwarding/rewrite.h"
 #include "dataplane/lb/flow_hash_batch.hpp"
 #include "dataplane/lb/last_hops.hpp"
+#include "dataplane/lb/snat_ports.hpp"
 
 #include <cstdint>
 
@@ -21,6 +22,12 @@ enum class Origin : std::uint8_t {
     peer,        // handed over: is ours, or a fragment whose datagram we follow
     released,    // a fragment that waited here for its datagram's first one
     from_kernel, // from the TAP: leaves as it is
+};
+
+// What a new connection of a NAT mode would become.
+struct Foreseen {
+    std::uint32_t backend; // row; WEIR_NO_ROW: nothing was foreseen
+    lb::SnatPort port;     // full-nat: the first to try
 };
 
 // A packet made here: a further fragment, or a second reset.
@@ -55,9 +62,11 @@ struct Burst {
 
     // track
     lb::EntryIndex hint[kBurstSize];
-    lb::EntryIndex entry[kBurstSize];  // the connection or kNoEntry
-    std::uint32_t vip[kBurstSize];     // VIP row; of replies too
-    std::uint32_t backend[kBurstSize]; // backend row or WEIR_NO_ROW
+    Foreseen foreseen[kBurstSize];                    // of what is looked up
+    alignas(64) std::uint64_t reply_hash[kBurstSize]; // of the backend's packets, if foreseen
+    lb::EntryIndex entry[kBurstSize];                 // the connection or kNoEntry
+    std::uint32_t vip[kBurstSize];                    // VIP row; of replies too
+    std::uint32_t backend[kBurstSize];                // backend row or WEIR_NO_ROW
     weir_translation translation[kBurstSize];
     lb::LastHop last_hop[kBurstSize]; // of replies: a copy, the row may be recycled meanwhile
 

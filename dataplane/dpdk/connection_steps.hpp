@@ -6,6 +6,7 @@
 #include "dataplane/dpdk/stages.hpp"
 #include "dataplane/forwarding/admit.h"
 
+#include <optional>
 #include <rte_mbuf.h>
 
 namespace weir::dpdk {
@@ -91,6 +92,19 @@ void hand_to(Worker& worker, Burst& burst, std::uint32_t i, std::uint32_t owner)
 
 // A packet to a VIP whose connection is not known: its backend, or why none. In select_backend.cpp.
 void select_backend(Worker& worker, Burst& burst, std::uint32_t i);
+
+// The backend that select_backend() will choose, where nothing but the hash has a say in that; else
+// WEIR_NO_ROW. In select_backend.cpp.
+std::uint32_t backend_by_hash(const Worker& worker, const Burst& burst, std::uint32_t i,
+                              const weir_vip_row& vip);
+
+// Sends for what the packets of new connections will read. In foresee.cpp.
+void foresee(Worker& worker, Burst& burst);
+
+// The next source address and port to try for a full-nat connection to this backend and port. In
+// record.cpp.
+std::optional<lb::SnatPort> propose_snat_port(Worker& worker, std::uint32_t backend,
+                                              weir_be16 backend_port);
 
 // Remembers what was selected; gives full-nat connections their source port. WEIR_UNDECIDED, or the
 // verdict of what could not be remembered. In record.cpp.

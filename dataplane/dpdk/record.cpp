@@ -34,40 +34,89 @@ bool replies_alike(const lb::ForwardingState& state, const lb::HotRow& row,
            weir_backend_port(&other, row.service_port) == backend_port;
 }
 
-// Proposes source addresses and ports until one's reply tuple is free. Fills snat_*, reply_hash and
-// the translation. The port of an ended connection in a state that `reusable` accepts counts as
-// free; its entry goes.
-template <class Reusable>
-bool take_snat_port(Worker& worker, Burst& burst, std::uint32_t i, const weir_backend_row& backend,
-                    weir_be16 backend_port, lb::NewConnection& wanted, Reusable reusable) {
-    const weir_packet& packet = burst.packet[i];
-    weir_translation& translation = burst.translation[i];
-    lb::SnatPorts& ports = backend.family == 4 ? worker.snat_v4 : worker.snat_v6;
-    std::uint32_t reply_part =
-        worker.spread ? worker.spread->source_part(backend.address, backend_port) : 0;
-    auto port = ports.allocate(burst.backend[i], reply_part, [&](lb::SnatPort candidate) {
-        wanted.snat_address = candidate.address;
-        wanted.snat_port = weir_swap16(candidate.port);
-        translation.source = worker.state->snat()[candidate.address].address;
-        translation.source_port = wanted.snat_port;
-        const std::uint64_t hash =
-            reply_hash(worker, backend, translation, backend_port, packet.protocol);
-        if (worker.strays.holder(hash)) // in use by a connection that another worker has
+lb::SnatPorts& ports_towards(Worker& worker, const weir_backend_row& backend) {
+    return backend.family == 4 ? worker.snat_v4 : worker.snat_v6;
+}
+
+std::uint32_t reply_part(const Worker& worker, const weir_backend_row& backend,
+                         weir_be16 backend_port) {
+    return worker.spread ? worker.spread->source_part(backend.address, backend_port) : 0;
+}
+
+// Gives the connection of packet i a source address and port whose reply tuple is free: fills
+// snat_*, reply_hash and the translation. The port of an ended connection in a state that
+// `reusable` accepts counts as free; its entry goes.
+template <class Reusable> class PortTaker {
+public:
+    PortTaker(Worker& worker, Burst& burst, std::uint32_t i, const weir_backend_row& backend,
+              weir_be16 backend_port, lb::NewConnection& wanted, Reusable reusable)
+        : worker_(worker), backend_(backend), backend_port_(backend_port), wanted_(wanted),
+          reusable_(reusable), translation_(burst.translation[i]),
+          protocol_(burst.packet[i].protocol) {}
+
+    // With the hash its replies would have.
+    bool take(lb::SnatPort port, std::uint64_t hash) {
+        set(port);
+        return is_free(hash);
+    }
+
+    bool take_any(std::uint32_t backend) {
+        return ports_towards(worker_, backend_)
+            .allocate(backend, reply_part(worker_, backend_, backend_port_),
+                      [&](lb::SnatPort port) {
+                          set(port);
+                          return is_free(reply_hash(worker_, backend_, translation_, backend_port_,
+                                                    protocol_));
+                      })
+            .has_value();
+    }
+
+private:
+    void set(lb::SnatPort port) {
+        wanted_.snat_address = port.address;
+        wanted_.snat_port = weir_swap16(port.port);
+        translation_.source = worker_.state->snat()[port.address].address;
+        translation_.source_port = wanted_.snat_port;
+    }
+
+    bool is_free(std::uint64_t hash) {
+        if (worker_.strays.holder(hash)) // in use by a connection that another worker has
             return false;
-        wanted.reply_hash = lb::index_hash(hash);
-        lb::EntryIndex holder =
-            worker.table.find_reply(wanted.reply_hash, [&](const lb::HotRow& row) {
-                return replies_alike(*worker.state, row, wanted, backend, backend_port,
-                                     packet.protocol);
+        wanted_.reply_hash = lb::index_hash(hash);
+        const lb::EntryIndex holder =
+            worker_.table.find_reply(wanted_.reply_hash, [&](const lb::HotRow& row) {
+                return replies_alike(*worker_.state, row, wanted_, backend_, backend_port_,
+                                     protocol_);
             });
         if (holder == lb::kNoEntry)
             return true;
-        if (!reusable(static_cast<lb::ConnectionState>(worker.table.row(holder).state)))
+        if (!reusable_(static_cast<lb::ConnectionState>(worker_.table.row(holder).state)))
             return false;
-        erase(worker, holder);
+        erase(worker_, holder);
         return true;
-    });
-    return port.has_value();
+    }
+
+    Worker& worker_;
+    const weir_backend_row& backend_;
+    weir_be16 backend_port_;
+    lb::NewConnection& wanted_;
+    Reusable reusable_;
+    weir_translation& translation_;
+    std::uint8_t protocol_;
+};
+
+// The port that was foreseen, the next free one, or one that would better rest for a while.
+bool take_snat_port(Worker& worker, Burst& burst, std::uint32_t i, const weir_backend_row& backend,
+                    weir_be16 backend_port, lb::NewConnection& wanted) {
+    PortTaker rested(worker, burst, i, backend, backend_port, wanted, lb::snat_port_reusable);
+    if (burst.foreseen[i].backend == burst.backend[i] &&
+        rested.take(burst.foreseen[i].port, burst.reply_hash[i])) [[likely]]
+        return true;
+    if (rested.take_any(burst.backend[i]))
+        return true;
+    PortTaker any(worker, burst, i, backend, backend_port, wanted,
+                  lb::snat_port_reusable_under_pressure);
+    return any.take_any(burst.backend[i]);
 }
 
 weir_verdict verdict_of(lb::InsertOutcome outcome) {
@@ -82,6 +131,15 @@ weir_verdict verdict_of(lb::InsertOutcome outcome) {
 }
 
 } // namespace
+
+std::optional<lb::SnatPort> propose_snat_port(Worker& worker, std::uint32_t backend,
+                                              weir_be16 backend_port) {
+    const weir_backend_row& row = worker.state->backends()[backend];
+    lb::SnatPorts& ports = ports_towards(worker, row);
+    if (ports.places() == 0)
+        return std::nullopt;
+    return ports.next(backend, reply_part(worker, row, backend_port));
+}
 
 weir_verdict record(Worker& worker, Burst& burst, std::uint32_t i) {
     const weir_packet& packet = burst.packet[i];
@@ -100,13 +158,13 @@ weir_verdict record(Worker& worker, Burst& burst, std::uint32_t i) {
     wanted.state = static_cast<std::uint8_t>(initial);
     wanted.probation = !lb::confirmed(initial);
     if (vip.forward == WEIR_FORWARD_FULL_NAT &&
-        !take_snat_port(worker, burst, i, backend, backend_port, wanted, lb::snat_port_reusable) &&
-        !take_snat_port(worker, burst, i, backend, backend_port, wanted,
-                        lb::snat_port_reusable_under_pressure))
+        !take_snat_port(worker, burst, i, backend, backend_port, wanted))
         return WEIR_DROP_SNAT_EXHAUSTED;
     if (vip.forward == WEIR_FORWARD_NAT)
         wanted.reply_hash = lb::index_hash(
-            reply_hash(worker, backend, burst.translation[i], backend_port, packet.protocol));
+            burst.foreseen[i].backend == burst.backend[i]
+                ? burst.reply_hash[i]
+                : reply_hash(worker, backend, burst.translation[i], backend_port, packet.protocol));
     wanted.reply_indexed = !weir_forward_is_dsr(vip.forward);
     wanted.last_hop = worker.last_hops.acquire(source_mac(burst.mbuf[i]), packet.vlan_tci,
                                                static_cast<std::uint8_t>(burst.mbuf[i]->port));

@@ -99,6 +99,13 @@ lb::Choice choose(Worker& worker, const Burst& burst, std::uint32_t i, const wei
 
 } // namespace
 
+std::uint32_t backend_by_hash(const Worker& worker, const Burst& burst, std::uint32_t i,
+                              const weir_vip_row& vip) {
+    if (!by_hash_alone(worker.state->pools()[vip.pool]) || !opens(burst.packet[i]))
+        return WEIR_NO_ROW;
+    return by_slot(*worker.state, vip, burst.hash[i], true);
+}
+
 void select_backend(Worker& worker, Burst& burst, std::uint32_t i) {
     const weir_vip_row& vip = worker.state->vips()[burst.vip[i]];
     weir_verdict verdict = weir_admit_new(&burst.packet[i], &vip);

@@ -239,9 +239,7 @@ void track_client(Worker& worker, Burst& burst, std::uint32_t i) {
 } // namespace
 
 void track(Worker& worker, Burst& burst) {
-    for (std::uint32_t i = 0; i < burst.count; i++)
-        if (burst.verdict[i] == WEIR_UNDECIDED && burst.look_up[i])
-            burst.hint[i] = worker.table.prefetch_row(lb::index_hash(burst.hash[i]));
+    foresee(worker, burst);
     for (std::uint32_t i = 0; i < burst.count; i++) {
         if (burst.verdict[i] != WEIR_UNDECIDED)
             continue;

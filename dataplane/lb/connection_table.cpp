@@ -168,7 +168,7 @@ void ConnectionTable::rebuild() {
         vips_[vip] = {0, 0, kNoEntry, kNoEntry};
     store_relaxed(&header_->entries, 0u);
     store_relaxed(&header_->probation_entries, 0u);
-    free_ = kNoEntry;
+    free_ = after_free_ = kNoEntry;
     constexpr EntryIndex kAhead = 16; // rows whose buckets are on their way
     for (EntryIndex entry = capacity_; entry-- > 0;) {
         const HotRow& row = hot_[entry];
@@ -199,10 +199,12 @@ void ConnectionTable::rebuild() {
 
 EntryIndex ConnectionTable::take_free() {
     const EntryIndex entry = free_;
-    free_ = static_cast<EntryIndex>(hot_[entry].client.word[0]);
-    if (free_ != kNoEntry) {
-        __builtin_prefetch(&hot_[free_], 1);
-        __builtin_prefetch(&cold_[free_], 1);
+    free_ = after_free_;
+    if (free_ != kNoEntry)
+        after_free_ = static_cast<EntryIndex>(hot_[free_].client.word[0]);
+    if (after_free_ != kNoEntry) {
+        __builtin_prefetch(&hot_[after_free_], 1);
+        __builtin_prefetch(&cold_[after_free_], 1);
     }
     return entry;
 }
@@ -210,6 +212,7 @@ EntryIndex ConnectionTable::take_free() {
 void ConnectionTable::give_free(EntryIndex entry) {
     store_release(words_of(hot_[entry]) + 3, 0);
     store_relaxed(words_of(hot_[entry]), std::uint64_t{free_});
+    after_free_ = free_;
     free_ = entry;
 }
 
@@ -408,6 +411,8 @@ bool ConnectionTable::consistent() const {
         on_probation_rows += probation;
         slots += replies ? 2 : 1;
     }
+    if (free_ != kNoEntry && after_free_ != static_cast<EntryIndex>(hot_[free_].client.word[0]))
+        return false;
     std::uint64_t free_rows = 0;
     for (EntryIndex entry = free_; entry != kNoEntry && free_rows <= capacity_; ++free_rows) {
         if (hot_[entry].state != kRowFree)

@@ -242,7 +242,10 @@ private:
     std::uint32_t capacity_ = 0;
     std::uint32_t vip_count_ = 0;
     std::uint32_t probation_limit_ = 0;
-    EntryIndex free_ = kNoEntry; // head of the list through the free rows' client field
+    // Head of the list through the free rows' client field, and the row behind it: a row is sent
+    // for two insertions before it is filled.
+    EntryIndex free_ = kNoEntry;
+    EntryIndex after_free_ = kNoEntry;
     EntryIndex hand_ = 0;        // next entry expire() visits
     std::uint64_t sweeps_ = 0;
     std::uint16_t heaviest_vip_ = 0; // the VIP with the most probation entries, or nearly

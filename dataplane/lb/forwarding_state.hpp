@@ -128,13 +128,17 @@ public:
         return slot == WEIR_NO_MEMBER ? WEIR_NO_ROW : members_[pool.member_first + slot];
     }
 
+    // Likewise of oldest(). REQUIRES: pool.elder_count != 0.
+    const std::uint16_t* oldest_slot_of(const weir_pool_row& pool, std::uint64_t slot_hash) const {
+        return &slots_[pool.oldest_segment][weir_maglev_slot(slot_hash, pool.slot_count)];
+    }
+
     // The backend row that the hash's slot had before it changed, while flows of that time may be
     // alive (exceptions.h); else WEIR_NO_ROW.
     std::uint32_t oldest(const weir_pool_row& pool, std::uint64_t slot_hash) const {
         if (pool.elder_count == 0) [[likely]]
             return WEIR_NO_ROW;
-        const std::uint16_t elder =
-            slots_[pool.oldest_segment][weir_maglev_slot(slot_hash, pool.slot_count)];
+        const std::uint16_t elder = *oldest_slot_of(pool, slot_hash);
         return elder == WEIR_NO_MEMBER ? WEIR_NO_ROW
                                        : members_[pool.member_first + pool.member_count + elder];
     }
