@@ -73,6 +73,8 @@ public:
 
         fill_node();
         fill_interfaces();
+        note_uses();
+        note_members_before();
         fill_pools();
         fill_vips();
         fill_leaving();
@@ -130,40 +132,38 @@ private:
         }
     }
 
+    // A backend's row is of one pool, so one note for all pools will do.
+    void note_members_before() {
+        members_before_.resize(backends_.rows.size());
+        for (const weir_pool_row& pool : in_.history.pools)
+            for (std::uint32_t i = 0; i < pool.member_count; i++)
+                members_before_[in_.history.members[pool.member_first + i]] = true;
+    }
+
     // By index into the pool's backends: whether the generation before balanced over them.
     std::vector<bool> was_member(std::size_t pool) const {
         std::vector<bool> result(in_.config.pools[pool].backends.size());
-        const std::uint64_t identity = name_identity(in_.config.pools[pool].name);
-        const History& history = in_.history;
-        const auto row = std::find_if(
-            history.pools.begin(), history.pools.end(),
-            [identity](const weir_pool_row& candidate) { return candidate.identity == identity; });
-        if (row == history.pools.end())
-            return result;
-        const auto first = history.members.begin() + row->member_first;
         for (std::size_t i = 0; i < result.size(); i++)
-            result[i] = std::find(first, first + row->member_count, backends_.ids[pool][i]) !=
-                        first + row->member_count;
+            result[i] = members_before_[backends_.ids[pool][i]];
         return result;
     }
 
-    bool fails_open(std::size_t pool) const {
-        bool used = false;
-        bool open = false;
+    void note_uses() {
+        uses_.resize(in_.config.pools.size());
         for (const config::VipConfig& vip : in_.config.vips) {
-            if (vip.pool != pool)
-                continue;
-            used = true;
-            open = open || vip.on_all_down == config::OnAllDown::kOpen;
+            Uses& uses = uses_[vip.pool];
+            uses.any = true;
+            uses.open = uses.open || vip.on_all_down == config::OnAllDown::kOpen;
+            uses.window_s = std::max(uses.window_s, window_length(vip));
         }
-        return open || !used;
     }
 
     void fill_pools() {
         for (std::uint32_t pool = 0; pool < in_.config.pools.size(); pool++) {
             const config::PoolConfig& settings = in_.config.pools[pool];
             PoolDecision decision =
-                decide_members(settings, in_.health, in_.admin, was_member(pool), fails_open(pool));
+                decide_members(settings, in_.health, in_.admin, was_member(pool),
+                               uses_[pool].open || !uses_[pool].any);
             weir_pool_row row{};
             row.identity = name_identity(settings.name);
             row.scheduler = scheduler_row(settings.scheduler);
@@ -197,7 +197,7 @@ private:
         const auto members =
             std::span<const std::uint32_t>(out_.tables.members).last(row.member_count);
         const SlotTable* table = row.slot_count != 0 ? out_.segments[row.segment].get() : nullptr;
-        const std::uint32_t length_s = window_length(in_.config, pool);
+        const std::uint32_t length_s = uses_[pool].window_s;
         auto windows =
             next_windows(in_.history.windows, row.identity, table, members, in_.now_s, length_s);
         if (!windows)
@@ -381,11 +381,20 @@ private:
         return entry->second;
     }
 
+    // What a pool's VIPs ask of it.
+    struct Uses {
+        bool any = false;
+        bool open = false;          // when all its backends are down
+        std::uint32_t window_s = 0; // window_length() of the longest
+    };
+
     const CompileInput& in_;
     SlotTables& slot_tables_;
     CompiledState out_;
     VipRows vips_;
     BackendRows backends_;
+    std::vector<bool> members_before_; // by backend row
+    std::vector<Uses> uses_;           // by pool
     std::map<std::uint64_t, std::uint32_t> segment_index_;
     std::map<std::tuple<std::uint32_t, net::MacAddress, std::uint16_t>, std::uint32_t> hop_rows_;
 };

@@ -2,8 +2,11 @@
 #include "control/compile/row_ids.hpp"
 
 #include <algorithm>
+#include <optional>
+#include <span>
 #include <string>
 #include <tuple>
+#include <unordered_map>
 
 #include "control/compile/identity.hpp"
 
@@ -85,6 +88,44 @@ private:
     std::size_t next_ = 0;
 };
 
+// The row that a backend has had so far. Configurations mostly name backends in the order of their
+// rows, so the row behind the last one is tried before all others.
+class KnownBackends {
+public:
+    explicit KnownBackends(std::span<const weir_backend_row> rows)
+        : rows_(rows.begin(), rows.end()) {}
+
+    std::optional<std::uint32_t> find(std::uint64_t identity) {
+        if (!is(expected_, identity)) {
+            const auto found = all().find(identity);
+            if (found == by_identity_.end())
+                return std::nullopt;
+            expected_ = found->second;
+        }
+        return expected_++;
+    }
+
+private:
+    bool is(std::uint32_t id, std::uint64_t identity) const {
+        return id < rows_.size() && rows_[id].state != WEIR_BACKEND_FREE &&
+               rows_[id].identity == identity;
+    }
+
+    const std::unordered_map<std::uint64_t, std::uint32_t>& all() {
+        if (by_identity_.empty()) {
+            by_identity_.reserve(rows_.size());
+            for (std::uint32_t id = 0; id < rows_.size(); id++)
+                if (rows_[id].state != WEIR_BACKEND_FREE)
+                    by_identity_.emplace(rows_[id].identity, id);
+        }
+        return by_identity_;
+    }
+
+    std::vector<weir_backend_row> rows_; // a copy: new backends are added to the other meanwhile
+    std::unordered_map<std::uint64_t, std::uint32_t> by_identity_;
+    std::uint32_t expected_ = 0;
+};
+
 } // namespace
 
 Expected<VipRows> assign_vips(const config::Config& config, const History& history,
@@ -118,14 +159,10 @@ Expected<BackendRows> assign_backends(const config::Config& config, const Histor
                                       const Forget& forget) {
     BackendRows result;
     result.rows = history.backends;
-    std::map<std::uint64_t, std::uint32_t> known;
-    for (std::uint32_t id = 0; id < result.rows.size(); id++) {
-        weir_backend_row& row = result.rows[id];
-        if (forget.backends.contains(id))
-            row = {};
-        if (row.state != WEIR_BACKEND_FREE)
-            known.emplace(row.identity, id);
-    }
+    for (const std::uint32_t id : forget.backends)
+        if (id < result.rows.size())
+            result.rows[id] = {};
+    KnownBackends known(result.rows);
     std::vector<bool> named(result.rows.size());
     const auto is_free = [](const weir_backend_row& row) { return row.state == WEIR_BACKEND_FREE; };
     FreeRows free_rows(result.rows, is_free);
@@ -134,10 +171,10 @@ Expected<BackendRows> assign_backends(const config::Config& config, const Histor
         for (const config::BackendConfig& backend : pool.backends) {
             weir_backend_row fresh = fresh_backend(pool, backend.address);
             fresh.state = WEIR_BACKEND_DRAINING; // taken; the compiler says what it really is
-            const auto found = known.find(fresh.identity);
-            ids.push_back(found != known.end() ? found->second : free_rows.take(fresh));
-            if (found != known.end())
-                named[found->second] = true;
+            const std::optional<std::uint32_t> found = known.find(fresh.identity);
+            ids.push_back(found ? *found : free_rows.take(fresh));
+            if (found)
+                named[*found] = true;
         }
     }
     for (std::uint32_t id = 0; id < named.size(); id++)

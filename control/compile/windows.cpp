@@ -5,14 +5,12 @@
 
 namespace weir::control {
 
-std::uint32_t window_length(const config::Config& config, std::size_t pool) {
-    std::chrono::seconds longest{0};
-    for (const config::VipConfig& vip : config.vips)
-        if (vip.pool == pool && vip.tracking == config::Tracking::kExceptions)
-            longest =
-                std::max(longest, vip.protocol == config::Protocol::kTcp ? vip.timeouts.established
-                                                                         : vip.timeouts.udp);
-    return static_cast<std::uint32_t>(longest.count());
+std::uint32_t window_length(const config::VipConfig& vip) {
+    if (vip.tracking != config::Tracking::kExceptions)
+        return 0;
+    const auto idle =
+        vip.protocol == config::Protocol::kTcp ? vip.timeouts.established : vip.timeouts.udp;
+    return static_cast<std::uint32_t>(idle.count());
 }
 
 std::uint32_t window_or_default(std::uint32_t length_s) {

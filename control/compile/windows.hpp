@@ -12,9 +12,9 @@
 
 namespace weir::control {
 
-// How long a flow of which nobody keeps a record may be idle, in seconds; 0 when the pool has no
-// such flows.
-std::uint32_t window_length(const config::Config& config, std::size_t pool);
+// How long a flow of which nobody keeps a record may be idle, in seconds; 0 when the VIP has no
+// such flows. A pool's is that of its longest.
+std::uint32_t window_length(const config::VipConfig& vip);
 
 // The same for windows that are still open though the last VIP of their kind is gone: the default
 // idle timeout.

@@ -16,8 +16,20 @@ std::span<const std::uint16_t> slots_in(const channel::SharedMemory& memory, std
 
 } // namespace
 
+lb::Segment Generation::inspect(const lb::SegmentRow& row, const SegmentMemory& memory,
+                                const Generation* before) {
+    const std::span<const std::uint16_t> slots = slots_in(*memory, row.bytes);
+    if (before != nullptr) {
+        const auto known = before->inspected_.find(row.id);
+        if (known != before->inspected_.end() && known->second.slots.data() == slots.data() &&
+            known->second.slots.size() == slots.size())
+            return known->second;
+    }
+    return lb::inspect_segment(row.id, slots);
+}
+
 // Validates root and segments against each other; drops the segments that the root does not name.
-Expected<void> Generation::open() {
+Expected<void> Generation::open(const Generation* before) {
     std::string problem;
     const auto rows = lb::ForwardingState::segments_of(root_.bytes(), problem);
     if (!rows)
@@ -29,7 +41,8 @@ Expected<void> Generation::open() {
         if (found == segments_.end())
             return Error{"a slot table of the generation is missing"};
         named.insert(*found);
-        segments.push_back(lb::inspect_segment(row.id, slots_in(*found->second, row.bytes)));
+        segments.push_back(inspect(row, found->second, before));
+        inspected_.emplace(row.id, segments.back());
     }
     segments_ = std::move(named);
     auto state = lb::ForwardingState::open(root_.bytes(), segments, problem);
@@ -63,7 +76,7 @@ Expected<std::shared_ptr<const Generation>> Generation::seal(const CompiledState
     if (!root)
         return Error{"no memory for the forwarding state: " + problem};
     generation->root_ = std::move(*root);
-    if (auto opened = generation->open(); !opened)
+    if (auto opened = generation->open(before); !opened)
         return Error{"the compiled forwarding state is not sound: " + opened.error().sentence};
     return std::shared_ptr<const Generation>(std::move(generation));
 }
@@ -74,7 +87,7 @@ Generation::adopt(channel::SharedMemory root,
     std::shared_ptr<Generation> generation(new Generation());
     generation->root_ = std::move(root);
     generation->segments_ = segments;
-    if (auto opened = generation->open(); !opened)
+    if (auto opened = generation->open(nullptr); !opened)
         return Error{"the running forwarding state is not sound: " + opened.error().sentence};
     return std::shared_ptr<const Generation>(std::move(generation));
 }

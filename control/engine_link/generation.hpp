@@ -37,10 +37,14 @@ public:
 
 private:
     Generation() = default;
-    Expected<void> open();
+    // `before` (may be null): whose slot tables need no second inspection.
+    Expected<void> open(const Generation* before);
+    static lb::Segment inspect(const lb::SegmentRow& row, const SegmentMemory& memory,
+                               const Generation* before);
 
     channel::SharedMemory root_;
     std::map<std::uint64_t, SegmentMemory> segments_;
+    std::map<std::uint64_t, lb::Segment> inspected_; // views of segments_
     std::unique_ptr<lb::ForwardingState> state_;
 };
 
