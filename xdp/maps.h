@@ -29,6 +29,13 @@ enum weir_steer_count {
     WEIR_STEER_COUNTS,
 };
 
+/* Leases: an address of the hash map lease_addresses (struct weir_address) is under the lease whose
+ * number it maps to; lease_deadlines[number] says until when (CLOCK_MONOTONIC, nanoseconds) the
+ * kernel may answer for it. Control renews a deadline by writing into the map's memory. 0: not now.
+ */
+#define WEIR_MAX_LEASES 512u
+#define WEIR_MAX_LEASED_ADDRESSES 65536u
+
 /* Entries of the per-CPU array guard_counts, packets. */
 enum weir_guard_count {
     WEIR_GUARD_DROPPED_VIP,        /* to a served port, or a later fragment to a VIP */
@@ -36,6 +43,8 @@ enum weir_guard_count {
     WEIR_GUARD_DROPPED_BACKEND,    /* a `nat` backend's reply, which would go out untranslated */
     WEIR_GUARD_DROPPED_UNREADABLE, /* to a VIP behind extension headers that cannot be followed */
     WEIR_GUARD_PASSED,
-    WEIR_GUARD_UNPUBLISHED, /* passed: control had not published a table */
+    WEIR_GUARD_UNPUBLISHED,      /* passed: control had not published a table */
+    WEIR_GUARD_DROPPED_QUESTION, /* ARP request or solicitation for an address whose lease lapsed */
+    WEIR_GUARD_DROPPED_CLAIM,    /* outbound ARP or discovery of the kernel that claims one */
     WEIR_GUARD_COUNTS,
 };
