@@ -18,12 +18,17 @@ Instant clock_now() {
     return std::chrono::steady_clock::now();
 }
 
+std::vector<std::string> problems_of(const Expected<void>& result) {
+    return result ? std::vector<std::string>{} : std::vector{result.error().sentence};
+}
+
 } // namespace
 
 Controller::Controller(boost::asio::io_context& io, ControllerSettings settings,
                        ForwardingEngine& engine, PacketSteering& steering)
     : io_(io), settings_(std::move(settings)), config_(settings_.config), engine_(engine),
-      steering_(steering), kernel_side_(io), neighbourhood_(io, [this] { schedule(); }),
+      steering_(steering), kernel_side_(io), ownership_(steering),
+      neighbourhood_(io, [this] { schedule(); }),
       prober_(io,
               [this](const BackendHealth& backend) {
                   events_.add("health", backend.pool + "/" + backend.backend.to_string(),
@@ -133,8 +138,7 @@ void Controller::publish_now() {
     const bool same = live && live->same_content(**generation);
     if (!same || !steered_) {
         auto steered = steer((same ? live : *generation)->state());
-        note("steering",
-             steered ? std::vector<std::string>{} : std::vector{steered.error().sentence});
+        note("steering", problems_of(steered));
         if (!steered) { // tend() tries again
             finish_waiters(true);
             return;
@@ -153,6 +157,8 @@ void Controller::publish_now() {
 }
 
 void Controller::settle() {
+    if (config_.ownership != config::OwnershipMode::kVrrp)
+        note("leases", problems_of(steering_.lend({}))); // before the VIPs are here for good
     note("interfaces", kernel_side_.sync(config_, true));
     if (ownership_due_) {
         ownership_due_ = false;
@@ -285,6 +291,7 @@ Snapshot Controller::snapshot() {
                     .drained = drained_,
                     .choice = settings_.choice,
                     .election = ownership_.status(),
+                    .guard = steering_.guard_counts(),
                     .problems = {},
                     .now = clock_now()};
     for (const config::PoolConfig& pool : config_.pools)

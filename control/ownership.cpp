@@ -134,6 +134,51 @@ vrrp::Facts facts_for(const config::Config& config, const OwnershipFacts& facts)
     return result;
 }
 
+std::map<std::string, std::size_t> number_names(const std::vector<std::string>& wanted,
+                                                const std::map<std::string, std::size_t>& before) {
+    std::map<std::string, std::size_t> numbers;
+    std::set<std::size_t> taken;
+    for (const std::string& name : wanted)
+        if (const auto found = before.find(name); found != before.end()) {
+            numbers.insert(*found);
+            taken.insert(found->second);
+        }
+    std::size_t next = 0;
+    for (const std::string& name : wanted) {
+        if (numbers.contains(name))
+            continue;
+        while (taken.contains(next))
+            next++;
+        numbers[name] = next++;
+    }
+    return numbers;
+}
+
+// Before the runner hears of the groups: what it will own is on loan by then.
+void Ownership::lease(std::vector<vrrp::Group>& groups, std::vector<std::string>& problems) {
+    std::vector<std::string> names;
+    names.reserve(groups.size());
+    for (const vrrp::Group& group : groups)
+        names.push_back(group.name);
+    lease_of_ = number_names(names, lease_of_);
+    PacketSteering::Loans loans;
+    for (const vrrp::Group& group : groups) {
+        const std::size_t number = lease_of_.at(group.name);
+        loans.resize(std::max(loans.size(), number + 1));
+        for (const ManagedAddress& moving : *group.moves)
+            loans[number].push_back(moving.prefix.address);
+    }
+    auto lent = steering_.lend(loans);
+    if (!lent) {
+        problems.push_back("the guard does not see to the leases of the VIPs: " +
+                           lent.error().sentence);
+        lent = steering_.lend({}); // what nobody renews must not be on loan
+        return;
+    }
+    for (vrrp::Group& group : groups)
+        group.lease = steering_.lease(lease_of_.at(group.name));
+}
+
 std::vector<std::string> Ownership::configure(const config::Config& config) {
     if (config.ownership != config::OwnershipMode::kVrrp) {
         stop();
@@ -154,6 +199,7 @@ std::vector<std::string> Ownership::configure(const config::Config& config) {
         else
             problems.push_back(group.error().sentence);
     }
+    lease(groups, problems);
     if (!runner_) {
         runner_ = std::make_unique<vrrp::Runner>();
         told_once_ = false;

@@ -4,11 +4,13 @@
 // knowledge; the protocol itself runs on its own threads (control/vrrp/). Control's main thread.
 #pragma once
 
+#include <map>
 #include <memory>
 #include <string>
 #include <vector>
 
 #include "config/config.hpp"
+#include "control/packet_steering.hpp"
 #include "control/vrrp/runner.hpp"
 
 namespace weir::control {
@@ -32,8 +34,15 @@ std::vector<ManagedAddress> moving_addresses(const config::Config& config,
 // Every address that moves with some group. Empty with mode = "static".
 std::vector<ManagedAddress> moving_addresses(const config::Config& config);
 
+// Numbers for names: a name keeps its number for as long as it is wanted, whatever the order.
+std::map<std::string, std::size_t> number_names(const std::vector<std::string>& wanted,
+                                                const std::map<std::string, std::size_t>& before);
+
 class Ownership {
 public:
+    // `steering` lends the addresses of the groups to this node while their owner renews the lease.
+    explicit Ownership(PacketSteering& steering) : steering_(steering) {}
+
     // Takes up a configuration: starts, changes or ends the protocol. Sentences about what could
     // not be done.
     std::vector<std::string> configure(const config::Config& config);
@@ -46,7 +55,11 @@ public:
     [[nodiscard]] std::vector<std::string> problems();
 
 private:
-    std::unique_ptr<vrrp::Runner> runner_; // only with mode = "vrrp"
+    void lease(std::vector<vrrp::Group>& groups, std::vector<std::string>& problems);
+
+    PacketSteering& steering_;
+    std::map<std::string, std::size_t> lease_of_; // by group
+    std::unique_ptr<vrrp::Runner> runner_;        // only with mode = "vrrp"
     vrrp::Facts told_;
     bool told_once_ = false;
 };

@@ -88,5 +88,16 @@ TEST(Ownership, FactsLowerThePrioritiesOfTheGroupsThatTrackThem) {
     EXPECT_EQ(facts_for(config, facts).lower.at("b"), 0U);
 }
 
+TEST(Ownership, ALeaseKeepsItsNumberWhateverComesAndGoesBesideIt) {
+    auto numbers = number_names({"a", "b", "c"}, {});
+    EXPECT_EQ(numbers, (std::map<std::string, std::size_t>{{"a", 0}, {"b", 1}, {"c", 2}}));
+    numbers = number_names({"new", "c", "a"}, numbers);
+    EXPECT_EQ(numbers, (std::map<std::string, std::size_t>{{"a", 0}, {"c", 2}, {"new", 1}}));
+    numbers = number_names({"c", "x", "y", "a"}, numbers);
+    EXPECT_EQ(numbers,
+              (std::map<std::string, std::size_t>{{"a", 0}, {"c", 2}, {"x", 1}, {"y", 3}}));
+    EXPECT_TRUE(number_names({}, numbers).empty());
+}
+
 } // namespace
 } // namespace weir::control

@@ -106,10 +106,15 @@ json counters_view(const Snapshot& snapshot) {
     for (std::size_t i = 0; i < total.blocks.size(); i++)
         if (total.blocks[i])
             workers.push_back(worker_json(*total.blocks[i], i, i + 1 == total.blocks.size()));
+    json guard = json::array();
+    for (const GuardCount& count : snapshot.guard)
+        guard.push_back(
+            {{"name", count.name}, {"count", count.count}, {"sentence", count.sentence}});
     return {{"generation", snapshot.live ? snapshot.live->number() : 0},
             {"verdicts", std::move(verdicts)},
             {"ports", std::move(ports)},
             {"workers", std::move(workers)},
+            {"guard", std::move(guard)},
             {"books", books_json(total.books, total.balanced && total.complete)}};
 }
 

@@ -99,6 +99,9 @@ void add_workers(const Snapshot& snapshot, Exposition& out) {
         out.counter("weir_worker_missed_packets", "Packets lost before the worker saw them.",
                     {{"worker", worker}}, block.rx_missed);
     }
+    for (const GuardCount& count : snapshot.guard)
+        out.counter("weir_guard_dropped_packets", "Packets that the guard kept from the kernel.",
+                    {{"reason", count.name}}, count.count);
     out.gauge("weir_books_balanced", "1: every packet is accounted for.", {},
               total.balanced && total.complete ? 1 : 0);
 }

@@ -14,6 +14,7 @@
 #include "control/engine_link/generation.hpp"
 #include "control/health/prober.hpp"
 #include "control/kernel/next_hop.hpp"
+#include "control/packet_steering.hpp"
 #include "control/vrrp/runner.hpp"
 
 namespace weir::control {
@@ -33,6 +34,7 @@ struct Snapshot {
     bool drained = false; // takes no part in the election
     EngineChoice choice;
     vrrp::Status election; // empty with static ownership
+    std::vector<GuardCount> guard;
     std::vector<std::string> problems;
     Instant now{};
 };

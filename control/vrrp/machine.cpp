@@ -3,6 +3,8 @@
 
 #include <algorithm>
 
+#include "control/vrrp/away.hpp"
+
 namespace weir::control::vrrp {
 namespace {
 
@@ -75,15 +77,13 @@ struct Stepper {
             return;
         const Micros late = std::chrono::duration_cast<Micros>(now - *machine.timer);
         if (machine.state == State::kOwner)
-            advert_is_due(late);
+            advert_is_due();
         else if (machine.state == State::kBackup)
             owner_is_silent(late);
     }
 
-    void advert_is_due(Micros late) {
-        // The last advert went out one interval before the timer. The quickest possible peer has
-        // the highest priority below ours, hence hardly any skew.
-        if (late + settings.interval >= 3 * settings.interval) {
+    void advert_is_due() {
+        if (was_away(settings, machine, now)) {
             machine.owner_interval = settings.interval;
             become_backup(Why::kLate, now);
             return;
@@ -158,6 +158,10 @@ Micros skew(const Settings& settings, std::uint8_t priority, Micros owner_interv
 
 Micros down_interval(const Settings& settings, std::uint8_t priority, Micros owner_interval) {
     return 3 * owner_interval + skew(settings, priority, owner_interval);
+}
+
+Micros lease_time(const Settings& settings) {
+    return 5 * settings.interval / 2;
 }
 
 Step step(const Settings& settings, Machine machine, const Event& event, Moment now) {

@@ -99,6 +99,11 @@ struct Step {
 Micros skew(const Settings& settings, std::uint8_t priority, Micros owner_interval);
 Micros down_interval(const Settings& settings, std::uint8_t priority, Micros owner_interval);
 
+// An owner's lease on its addresses, from before each advert on: over half an interval before the
+// quickest possible peer takes over. An owner that comes a little late finds it lapsed and goes on;
+// meanwhile the neighbours' questions were not answered.
+Micros lease_time(const Settings& settings);
+
 Step step(const Settings& settings, Machine machine, const Event& event, Moment now);
 
 } // namespace weir::control::vrrp

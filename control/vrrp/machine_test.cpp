@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
-#include "control/vrrp/machine.hpp"
+#include "control/vrrp/away.hpp"
 
 #include <gtest/gtest.h>
 
@@ -241,6 +241,8 @@ TEST_F(Node, AnOwnerThatWasAwayForAsLongAsItsPeersWaitStepsDownSilently) {
 TEST_F(Node, AnOwnerThatWasAwayForLessGoesOn) {
     become_owner();
     now = *machine.timer + 2 * settings.interval - Micros{1};
+    EXPECT_FALSE(was_away(settings, machine, now));
+    EXPECT_TRUE(was_away(settings, machine, now + Micros{1}));
     EXPECT_EQ(give(Tick{}), (Actions{.send = 100}));
 }
 
@@ -248,6 +250,21 @@ TEST_F(Node, NothingIsHeardBeforeTheStart) {
     EXPECT_EQ(give(heard(1)), Actions{});
     EXPECT_EQ(give(Tick{}), Actions{});
     EXPECT_EQ(give(Shutdown{}), Actions{});
+}
+
+TEST(VrrpMachine, ALeaseIsOverBeforeAnyPeerTakesOver) {
+    for (const Version version : {Version::k2, Version::k3})
+        for (const int interval_ms : {10, 30, 100, 1000, 40950})
+            for (int priority = 1; priority <= 254; priority++) {
+                Settings settings;
+                settings.version = version;
+                settings.interval = Micros{1000 * interval_ms};
+                const Micros peer =
+                    down_interval(settings, static_cast<std::uint8_t>(priority), settings.interval);
+                EXPECT_GE(peer - lease_time(settings), settings.interval / 2);
+                // One advert may be late by more than an interval before the neighbours notice.
+                EXPECT_GT(lease_time(settings), 2 * settings.interval);
+            }
 }
 
 } // namespace

@@ -10,6 +10,7 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include "control/vrrp/away.hpp"
 #include "control/vrrp/real_time.hpp"
 
 namespace weir::control::vrrp {
@@ -94,6 +95,10 @@ void Runner::run() {
             see(std::move(*sights));
         if (look_due_ || ending)
             look_after(clock_now());
+        // Who was away steps down before it answers anybody.
+        for (Router& router : routers_)
+            if (was_away(router.group.settings, router.machine, clock_now()))
+                give(router, Tick{}, clock_now());
         // What was heard counts before the timers that it stops.
         for (auto& [key, wire] : wires_)
             hear(*wire, key.first, key.second, clock_now());
@@ -283,6 +288,7 @@ void Runner::give(Router& router, const Event& event, Moment now) {
     const Step result = step(router.group.settings, router.machine, event, now);
     router.machine = result.machine;
     const Actions& actions = result.actions;
+    renew_lease(router, actions.send.has_value(), now);
     if (actions.send)
         send(router, *actions.send);
     if (actions.listening_once_more || actions.why == Why::kLate) {
@@ -306,6 +312,20 @@ void Runner::give(Router& router, const Event& event, Moment now) {
     untold_.push_back({router.group.name, before, router.machine.state, router.seen.why,
                        std::chrono::system_clock::now()});
     publish_due_ = true;
+}
+
+// `now` was read before the advert goes out, so that the peers wait longer than the lease runs. Who
+// is not the owner has no lease, from before the advert that says so.
+void Runner::renew_lease(const Router& router, bool advert, Moment now) {
+    const Group& group = router.group;
+    if (group.lease == nullptr)
+        return;
+    const bool owner = router.machine.state == State::kOwner;
+    if (owner && !advert)
+        return;
+    const auto until = now.time_since_epoch() + lease_time(group.settings);
+    const auto ns = std::chrono::duration_cast<std::chrono::nanoseconds>(until).count();
+    __atomic_store_n(group.lease, owner ? static_cast<std::uint64_t>(ns) : 0, __ATOMIC_RELAXED);
 }
 
 void Runner::send(Router& router, std::uint8_t priority) {

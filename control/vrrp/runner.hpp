@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // Runs the state machines of all groups on a thread of their own, with real-time priority where the
-// system allows it: hears and sends adverts, serves timers, and gives orders to the mover. Nothing
+// system allows it: hears and sends adverts, renews the leases, serves timers, and gives orders to
+// the mover. Nothing
 // that probes, reloads or serves the API can delay it: what it shares with other threads it only
 // tries to lock, and tries again a moment later.
 #pragma once
@@ -34,6 +35,9 @@ struct Group {
     std::vector<net::IpAddress> peers;      // empty: multicast
     std::vector<net::IpAddress> advertised; //
     AddressList moves;
+    // Until when (CLOCK_MONOTONIC, nanoseconds) the guard lets the kernel answer for them. Written
+    // by the runner's thread only, and before every advert. Null: there is no guard.
+    std::uint64_t* lease = nullptr;
 
     // The same virtual router: it stays in its state when the rest changes.
     [[nodiscard]] bool same_router(const Group& other) const {
@@ -120,6 +124,7 @@ private:
     Router* router_of(const std::string& interface, bool v4, std::uint8_t vrid);
     void reject(Reject reason);
     void give(Router& router, const Event& event, Moment now);
+    static void renew_lease(const Router& router, bool advert, Moment now);
     void send(Router& router, std::uint8_t priority);
     void give_orders();
     void publish();

@@ -54,6 +54,13 @@ std::string ports_table(const json& answer) {
     return table.text();
 }
 
+std::string guard_table(const json& answer) {
+    Table table({{"GUARD DROPPED"}, {"COUNT", Align::kRight}, {"MEANING"}});
+    for (const json& count : elements(answer, "guard"))
+        table.add({shown(count, "name"), shown(count, "count"), shown(count, "sentence")});
+    return table.text();
+}
+
 std::string workers_table(const json& answer) {
     Table table({{"WORKER"},
                  {"CORE", Align::kRight},
@@ -98,6 +105,7 @@ std::string counters_text(const json& answer) {
     add("verdicts", verdicts_table);
     add("ports", ports_table);
     add("workers", workers_table);
+    add("guard", guard_table);
     Sheet sheet;
     sheet.add("generation", digits_of(answer, "generation"));
     sheet.add("books", elements(answer, "workers").empty()

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 
+#include "control/compile/identity.hpp"
 #include "xdp/bpffs.hpp"
 
 namespace weir::control {
@@ -47,7 +48,9 @@ Expected<void> BpfSteering::guard(const SteeredInterface& interface,
                                   const xdp::MatchTableView& table, std::uint64_t generation) {
     auto found = guards_.find(interface.ifindex);
     if (found == guards_.end()) {
-        auto loaded = xdp::Guard::load(interface.ifindex);
+        if (auto made = make_leases(); !made)
+            return made;
+        auto loaded = xdp::Guard::load(interface.ifindex, &*leases_);
         if (!loaded)
             return loaded.error();
         found = guards_.emplace(interface.ifindex, std::move(*loaded)).first;
@@ -55,6 +58,56 @@ Expected<void> BpfSteering::guard(const SteeredInterface& interface,
     if (auto published = found->second.publish(table, generation); !published)
         return published;
     return found->second.attach();
+}
+
+Expected<void> BpfSteering::make_leases() {
+    if (leases_)
+        return {};
+    auto made = xdp::Leases::make();
+    if (!made)
+        return made.error();
+    leases_.emplace(std::move(*made));
+    return {};
+}
+
+Expected<void> BpfSteering::lend(const Loans& loans) {
+    if (loans.empty() && !leases_)
+        return {};
+    if (auto made = make_leases(); !made)
+        return made;
+    std::vector<xdp::LeasedAddress> addresses;
+    for (std::size_t number = 0; number < loans.size(); number++)
+        for (const net::IpAddress& address : loans[number])
+            addresses.push_back({to_weir(address), static_cast<std::uint32_t>(number)});
+    return leases_->assign(addresses);
+}
+
+std::uint64_t* BpfSteering::lease(std::size_t number) {
+    return leases_ && number < WEIR_MAX_LEASES
+               ? leases_->deadline(static_cast<std::uint32_t>(number))
+               : nullptr;
+}
+
+std::vector<GuardCount> BpfSteering::guard_counts() {
+    xdp::GuardCounters sum;
+    for (const auto& [ifindex, guard] : guards_)
+        if (const auto counters = guard.counters()) {
+            sum.dropped_vip += counters->dropped_vip;
+            sum.dropped_snat += counters->dropped_snat;
+            sum.dropped_backend += counters->dropped_backend;
+            sum.dropped_unreadable += counters->dropped_unreadable;
+            sum.dropped_question += counters->dropped_question;
+            sum.dropped_claim += counters->dropped_claim;
+        }
+    return {
+        {"vip", "to a served port, while nothing forwarded", sum.dropped_vip},
+        {"snat", "to a port of a SNAT range, while nothing forwarded", sum.dropped_snat},
+        {"backend", "a reply that would have gone out untranslated", sum.dropped_backend},
+        {"unreadable", "to a VIP behind extension headers that cannot be followed",
+         sum.dropped_unreadable},
+        {"lease_question", "asks who has an address whose lease has lapsed", sum.dropped_question},
+        {"lease_claim", "the kernel says it has an address whose lease has lapsed",
+         sum.dropped_claim}};
 }
 
 // An interface that was made anew has another index.

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <map>
+#include <optional>
 
 #include "control/engine_choice.hpp"
 #include "control/packet_steering.hpp"
@@ -20,6 +21,9 @@ public:
     Expected<void> publish(const std::vector<SteeredInterface>& interfaces,
                            const lb::ForwardingState& state) override;
     bool intact(const std::vector<SteeredInterface>& interfaces) override;
+    Expected<void> lend(const Loans& loans) override;
+    std::uint64_t* lease(std::size_t number) override;
+    std::vector<GuardCount> guard_counts() override;
 
 private:
     [[nodiscard]] bool steers(const SteeredInterface& interface) const {
@@ -27,9 +31,11 @@ private:
     }
     Expected<void> guard(const SteeredInterface& interface, const xdp::MatchTableView& table,
                          std::uint64_t generation);
+    Expected<void> make_leases();
     void forget_others(const std::vector<SteeredInterface>& interfaces);
 
     bool steers_;
+    std::optional<xdp::Leases> leases_; // shared by the guards; made with the first loan or guard
     std::map<unsigned, xdp::Guard> guards_;
     std::map<unsigned, xdp::Steering> steering_;
 };

@@ -5,7 +5,8 @@
  *
  * Time is in units of a quarter of the advertisement interval, so that every skew is a whole number
  * of them. Within a unit everything may happen in any order; an advert may still be under way when
- * a timer fires. A node that is late reads what lies in its socket first, as the runner does.
+ * a timer fires. A node that is late reads what lies in its socket first, as the runner does, unless
+ * it is an owner that was away for as long as its peers wait: that one steps down first.
  *
  * At any moment, for good, the trouble ends ("calm"): links are whole, nobody is paused. Checked:
  *   - without any trouble so far there is never more than one owner,
@@ -142,14 +143,15 @@ inline note(what, me, other, prio) {
 
 mtype = {start, stop, crash, tick, heard, advance};
 
-#define DELIVERABLE(f, t) (SLOT(f, t) != 0 && !paused[t])
+#define AWAY(me) (state[me] == OWNER && timer[me] <= -2 * A)
+#define DELIVERABLE(f, t) (SLOT(f, t) != 0 && !paused[t] && !AWAY(t))
 #if N == 2
 #define WAITING(me) (SLOT(0, me) != 0 || SLOT(1, me) != 0)
 #else
 #define WAITING(me) (SLOT(0, me) != 0 || SLOT(1, me) != 0 || SLOT(2, me) != 0)
 #endif
 #define DUE(me) (state[me] != INIT && !paused[me] && timer[me] <= 0 && \
-                 (timer[me] == 0 || !WAITING(me)))
+                 (timer[me] == 0 || !WAITING(me) || AWAY(me)))
 #if N == 2
 #define QUIET (!DUE(0) && !DUE(1) && !DELIVERABLE(0, 1) && !DELIVERABLE(1, 0))
 #else
