@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <bit>
+#include <cstring>
 #include <string>
 
 namespace weir::xdp {
@@ -75,7 +76,9 @@ Expected<uint32_t> MatchBlocks::prepare() const {
     return state->generation == 0 ? 0 : (state->active + 1) % WEIR_MATCH_BLOCKS;
 }
 
-Expected<void> MatchBlocks::withdraw() const {
+Expected<void> MatchBlocks::withdraw() {
+    withdrawn_ = true;
+    in_scratch_ = 0;
     const weir_steer_state nothing{};
     const uint32_t first = 0;
     if (bpf_map_update_elem(state_.get(), &first, &nothing, BPF_ANY) != 0)
@@ -83,7 +86,26 @@ Expected<void> MatchBlocks::withdraw() const {
     return {};
 }
 
+// The block that is active has these very rows already, written by this object.
+bool MatchBlocks::is_in_force(const MatchTableView& table, uint64_t active_generation) const {
+    return active_generation != 0 && active_generation == in_scratch_ &&
+           scratch_->header.mask == table.header.mask &&
+           scratch_->header.range_count == table.header.range_count &&
+           std::memcmp(&scratch_->header, &table.header, sizeof(table.header)) == 0 &&
+           std::memcmp(scratch_->range, table.ranges.data(), table.ranges.size_bytes()) == 0 &&
+           std::memcmp(scratch_->row, table.rows.data(), table.rows.size_bytes()) == 0;
+}
+
 Expected<void> MatchBlocks::publish(const MatchTableView& table, uint64_t generation) {
+    if (auto sound = check(table, generation); !sound)
+        return sound;
+    auto state = read_state();
+    if (!state)
+        return state.error();
+    if (is_in_force(table, state->generation))
+        return activate(state->active, generation);
+    if (state->generation == 0 && !withdrawn_) // no program has ever looked into a block
+        return publish_prepared(0, table, generation);
     // A program that started before the last flip may still read the block written next.
     const auto prepared = prepare();
     if (!prepared)
@@ -95,16 +117,21 @@ Expected<void> MatchBlocks::publish_prepared(uint32_t block, const MatchTableVie
                                              uint64_t generation) {
     if (auto sound = check(table, generation); !sound)
         return sound;
+    in_scratch_ = 0; // until all of it is written
     scratch_->header = table.header;
     std::ranges::copy(table.ranges, scratch_->range);
     std::ranges::copy(table.rows, scratch_->row);
     if (bpf_map_update_elem(blocks_.get(), &block, scratch_.get(), BPF_ANY) != 0)
         return kernel_error("write the match table", errno);
+    return activate(block, generation);
+}
 
+Expected<void> MatchBlocks::activate(uint32_t block, uint64_t generation) {
     const weir_steer_state next = {.active = block, .reserved = 0, .generation = generation};
     const uint32_t first = 0;
     if (bpf_map_update_elem(state_.get(), &first, &next, BPF_ANY) != 0)
         return kernel_error("make the new match table the active one", errno);
+    in_scratch_ = generation;
     return {};
 }
 

@@ -29,7 +29,8 @@ public:
 
     // When it returns a value, packets that arrive from now on are judged by `table`; when it
     // returns an error, by what was published before. Takes milliseconds: it first waits until no
-    // processor still runs the program with the block that it overwrites.
+    // processor still runs the program with the block that it overwrites. Of a table that is in
+    // force already only the generation is written.
     Expected<void> publish(const MatchTableView& table, uint64_t generation);
 
     // Waits until no processor runs the program with the block that publish() writes next, and says
@@ -41,7 +42,7 @@ public:
                                     uint64_t generation);
 
     // Back to where nothing is published.
-    Expected<void> withdraw() const;
+    Expected<void> withdraw();
 
     // Which block programs read, and the generation in it.
     Expected<weir_steer_state> read_state() const;
@@ -51,11 +52,15 @@ public:
 private:
     MatchBlocks(Descriptor blocks, Descriptor state, Descriptor waiter);
     Expected<void> wait_for_readers() const;
+    bool is_in_force(const MatchTableView& table, uint64_t active_generation) const;
+    Expected<void> activate(uint32_t block, uint64_t generation);
 
     Descriptor blocks_;
     Descriptor state_;
     Descriptor waiter_; // array of maps: writing to it waits for running programs to end
     std::unique_ptr<weir_match_block> scratch_;
+    uint64_t in_scratch_ = 0; // the generation whose table scratch_ has; 0: none of this object's
+    bool withdrawn_ = false;  // a program may still read a block although nothing is published
 };
 
 // Sums of a per-CPU array of uint64_t, one per entry.
