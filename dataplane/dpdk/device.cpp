@@ -100,10 +100,11 @@ Expected<Devices> Devices::survey(const config::Config& config, std::string bpf_
         const auto& name = device.config.kernel_interface;
         if (auto up = wait_until_up(name, device.config_key(), kUpWaitMs); !up)
             return up.error();
-        const std::string object = devices.bpf_directory_ + "/steer.bpf.o";
-        if (!std::filesystem::exists(object))
-            return Error{"the steering program " + object +
-                         " is not there: reinstall Weir or set WEIR_BPF_DIR to its directory"};
+        for (const char* file : {"/steer.bpf.o", "/placeholder.bpf.o"})
+            if (const std::string object = devices.bpf_directory_ + file;
+                !std::filesystem::exists(object))
+                return Error{"the steering program " + object +
+                             " is not there: reinstall Weir or set WEIR_BPF_DIR to its directory"};
     }
     return devices;
 }
