@@ -4,13 +4,14 @@
 #include <spdlog/spdlog.h>
 
 #include <algorithm>
+#include <atomic>
 
 namespace weir::control {
 
 DpdkEngine::DpdkEngine(boost::asio::io_context& io, DpdkEngineSettings settings)
     : settings_(std::move(settings)),
       link_(io, settings_.runtime_directory + "/" + channel::kSocketName, link_handlers()),
-      start_timer_(io) {
+      start_timer_(io), look_timer_(io) {
     if (!settings_.spawn_command.empty())
         process_.emplace(io, settings_.spawn_command, [] {});
 }
@@ -47,6 +48,7 @@ Expected<void> DpdkEngine::start(const config::Config& /*config*/, Handlers hand
             started_ = true;
             process_->start();
         });
+        watch_workers();
     }
     return {};
 }
@@ -56,6 +58,41 @@ void DpdkEngine::stop() {
     if (process_)
         process_->release();
     start_timer_.cancel();
+    look_timer_.cancel();
+}
+
+void DpdkEngine::watch_workers() {
+    look_timer_.expires_after(kLook);
+    look_timer_.async_wait([this](const boost::system::error_code& error) {
+        if (error)
+            return;
+        look_at_workers();
+        watch_workers();
+    });
+}
+
+// Heartbeats of zero are of workers that have not begun.
+void DpdkEngine::look_at_workers() {
+    const Engine* engine = link_.engine();
+    if (engine == nullptr || !engine->counters) {
+        beats_.clear();
+        return;
+    }
+    beats_.resize(engine->hello.workers);
+    for (std::uint32_t worker = 0; worker < engine->hello.workers; worker++) {
+        const std::uint64_t ns =
+            std::atomic_ref<std::uint64_t>(engine->counters->worker(worker).heartbeat_ns)
+                .load(std::memory_order_relaxed);
+        Beat& seen = beats_[worker];
+        seen = {ns, ns == seen.ns ? seen.looks + 1 : 0};
+        if (ns == 0 || seen.looks < kLooks)
+            continue;
+        spdlog::error("worker {} of weir-dataplane (pid {}) stands still: it is ended", worker,
+                      engine->hello.pid);
+        beats_.clear();
+        process_->end_stalled();
+        return;
+    }
 }
 
 void DpdkEngine::ready(const Engine& engine, const std::shared_ptr<const Generation>& running) {

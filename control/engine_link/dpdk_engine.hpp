@@ -1,11 +1,14 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // weir-dataplane as the controller's engine: the link to it, and its process when control is to
-// start it. One io_context, one thread.
+// start it. A process of ours whose workers stand still is ended and started anew. One io_context,
+// one thread.
 #pragma once
 
 #include <boost/asio/steady_timer.hpp>
 
+#include <cstdint>
 #include <optional>
+#include <vector>
 
 #include "control/engine_link/engine_link.hpp"
 #include "control/engine_link/engine_process.hpp"
@@ -41,12 +44,25 @@ private:
     EngineLink::Handlers link_handlers();
     void ready(const Engine& engine, const std::shared_ptr<const Generation>& running);
     void lost();
+    void watch_workers();
+    void look_at_workers();
+
+    // A worker that has not come round in so many looks in a row, so that a pause of the whole
+    // machine is no stall. Together one second.
+    static constexpr std::chrono::milliseconds kLook{200};
+    static constexpr unsigned kLooks = 5;
+    struct Beat { // of a worker
+        std::uint64_t ns = 0;
+        unsigned looks = 0; // since it was another one
+    };
 
     DpdkEngineSettings settings_;
     Handlers handlers_;
     EngineLink link_;
     std::optional<EngineProcess> process_;
     boost::asio::steady_timer start_timer_;
+    boost::asio::steady_timer look_timer_;
+    std::vector<Beat> beats_;
     bool started_ = false; // by this process
 };
 

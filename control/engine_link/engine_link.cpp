@@ -53,7 +53,8 @@ const Engine* EngineLink::engine() const {
 }
 
 void EngineLink::retry_later() {
-    retry_timer_.expires_after(kRetry);
+    const bool quick = std::chrono::steady_clock::now() < quick_until_;
+    retry_timer_.expires_after(quick ? kQuickRetry : kRetry);
     retry_timer_.async_wait([this](const boost::system::error_code& error) {
         if (!error && !stopped_)
             try_connect();
@@ -267,6 +268,7 @@ void EngineLink::lose(const std::string& why) {
     answer_timer_.cancel();
     if (was_ready) {
         keep_no_longer_than(kKeep);
+        quick_until_ = std::chrono::steady_clock::now() + kQuickFor;
         handlers_.lost();
     }
     if (!stopped_ && !session_)

@@ -37,6 +37,9 @@ public:
     };
 
     static constexpr std::chrono::milliseconds kRetry{50};
+    // Right after it was lost a successor is on its way, and waits to hear what was kept.
+    static constexpr std::chrono::milliseconds kQuickRetry{5};
+    static constexpr std::chrono::seconds kQuickFor{2};
     // An engine that has gone for so long has left no connection that anybody still waits for.
     static constexpr std::chrono::minutes kKeep{15};
     static constexpr std::chrono::seconds kAnswerLimit{10};
@@ -86,6 +89,7 @@ private:
     std::shared_ptr<Session> session_;
     std::shared_ptr<const Generation> live_;
     std::shared_ptr<const Generation> in_flight_;
+    std::chrono::steady_clock::time_point quick_until_{};
     bool stopped_ = true;
 };
 

@@ -11,6 +11,7 @@
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
+#include <utility>
 
 namespace weir::control {
 namespace {
@@ -51,7 +52,8 @@ std::string how_it_ended(int descriptor) {
 
 EngineProcess::EngineProcess(boost::asio::io_context& io, std::vector<std::string> command,
                              std::function<void()> before_start)
-    : io_(io), command_(std::move(command)), before_start_(std::move(before_start)), timer_(io) {}
+    : io_(io), command_(std::move(command)), before_start_(std::move(before_start)), timer_(io),
+      dump_timer_(io) {}
 
 // Timer and watch cancel themselves; the process goes on.
 EngineProcess::~EngineProcess() = default;
@@ -65,12 +67,25 @@ void EngineProcess::start() {
 void EngineProcess::release() {
     released_ = true;
     timer_.cancel();
+    dump_timer_.cancel();
     watched_.reset();
 }
 
 void EngineProcess::restart() {
     if (pid_ != 0)
         ::kill(pid_, SIGTERM);
+}
+
+void EngineProcess::end_stalled() {
+    if (pid_ == 0 || stalled_)
+        return;
+    stalled_ = true;
+    ::kill(pid_, SIGABRT);
+    dump_timer_.expires_after(kDumpTime);
+    dump_timer_.async_wait([this, pid = pid_](const boost::system::error_code& error) {
+        if (!error && pid == pid_) // it is watched, so its number is nobody else's yet
+            ::kill(pid, SIGKILL);
+    });
 }
 
 Expected<pid_t> EngineProcess::spawn() const {
@@ -139,6 +154,9 @@ void EngineProcess::watch(pid_t pid) {
 
 void EngineProcess::ended(int descriptor) {
     last_end_ = "weir-dataplane (pid " + std::to_string(pid_) + ") " + how_it_ended(descriptor);
+    if (std::exchange(stalled_, false))
+        last_end_ += "; it had stood still";
+    dump_timer_.cancel();
     spdlog::warn("{}", last_end_);
     watched_.reset();
     pid_ = 0;
@@ -149,7 +167,7 @@ void EngineProcess::ended(int descriptor) {
 
 void EngineProcess::launch_later() {
     timer_.expires_after(pause_);
-    pause_ = std::min(pause_ * 2, kLongestPause);
+    pause_ = std::clamp(pause_ * 2, kSecondPause, kLongestPause);
     timer_.async_wait([this](const boost::system::error_code& error) {
         if (!error && !released_ && pid_ == 0)
             launch();

@@ -23,9 +23,11 @@ namespace weir::control {
 
 class EngineProcess {
 public:
-    static constexpr std::chrono::milliseconds kFirstPause{100};
+    // One crash costs no time at all; crashes in a row cost ever more.
+    static constexpr std::chrono::milliseconds kFirstPause{0};
+    static constexpr std::chrono::milliseconds kSecondPause{100};
     static constexpr std::chrono::milliseconds kLongestPause{5'000};
-    static constexpr std::chrono::seconds kSettled{30}; // alive that long: the pauses start anew
+    static constexpr std::chrono::seconds kSettled{10}; // alive that long: the pauses start anew
 
     // `before_start` runs right before each start: what a killed engine left behind is cleared.
     EngineProcess(boost::asio::io_context& io, std::vector<std::string> command,
@@ -40,6 +42,10 @@ public:
     void release();
     // Asks the running one to end (SIGTERM); a fresh one follows.
     void restart();
+    // It runs but does nothing any more: SIGABRT, so that it leaves a core where the system keeps
+    // them, and SIGKILL when that does not end it within kDumpTime. A fresh one follows.
+    void end_stalled();
+    static constexpr std::chrono::milliseconds kDumpTime{500};
 
     [[nodiscard]] pid_t pid() const { return pid_; } // 0: none
     [[nodiscard]] const std::string& last_end() const { return last_end_; }
@@ -55,12 +61,14 @@ private:
     std::vector<std::string> command_;
     std::function<void()> before_start_;
     boost::asio::steady_timer timer_;
+    boost::asio::steady_timer dump_timer_;
     std::unique_ptr<boost::asio::posix::stream_descriptor> watched_; // a pidfd
     pid_t pid_ = 0;
     std::chrono::steady_clock::time_point started_{};
     std::chrono::milliseconds pause_ = kFirstPause;
     std::string last_end_;
     bool released_ = false;
+    bool stalled_ = false; // what runs was told to end because it stood still
 };
 
 } // namespace weir::control

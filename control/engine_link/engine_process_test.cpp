@@ -62,6 +62,38 @@ TEST_F(EngineProcessTest, TellsTheExitCode) {
     EXPECT_NE(process.last_end().find("code 3"), std::string::npos) << process.last_end();
 }
 
+TEST_F(EngineProcessTest, StartsAgainAtOnceTheFirstTimeAndWithPausesThen) {
+    using Clock = std::chrono::steady_clock;
+    std::vector<Clock::time_point> started;
+    EngineProcess process(io_, {"/bin/false"}, [&] { started.push_back(Clock::now()); });
+    process.start();
+    ASSERT_TRUE(until([&] { return started.size() >= 4; }));
+    process.release();
+    // Between the first two only what /bin/false takes; the machine may be slow, so no upper bound.
+    EXPECT_EQ(EngineProcess::kFirstPause.count(), 0);
+    EXPECT_GE(started[2] - started[1], EngineProcess::kSecondPause);
+    EXPECT_GE(started[3] - started[2], 2 * EngineProcess::kSecondPause);
+}
+
+TEST_F(EngineProcessTest, OneThatStandsStillIsEndedWhateverStoppedIt) {
+    EngineProcess process(io_, {"/bin/sleep", "1000"}, [this] { starts_++; });
+    process.start();
+    ASSERT_TRUE(until([&] { return process.pid() != 0; }));
+    for (const bool stopped : {false, true}) { // a stopped process does not take SIGABRT
+        const pid_t before = process.pid();
+        if (stopped)
+            ::kill(before, SIGSTOP);
+        process.end_stalled();
+        ASSERT_TRUE(until([&] { return process.pid() != 0 && process.pid() != before; }));
+        EXPECT_NE(process.last_end().find("was ended by signal"), std::string::npos)
+            << process.last_end();
+        EXPECT_NE(process.last_end().find("stood still"), std::string::npos) << process.last_end();
+    }
+    const pid_t last = process.pid();
+    process.release();
+    end(last);
+}
+
 TEST_F(EngineProcessTest, WatchesOneThatRunsAlready) {
     const pid_t child = ::fork();
     if (child == 0) {
