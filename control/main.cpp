@@ -62,6 +62,14 @@ std::vector<std::string> spawn_command(const Options& options) {
             options.runtime_directory};
 }
 
+// What is there already needs no disk.
+Expected<void> keep_accepted(const Options& options, const std::string& text) {
+    const std::string path = options.runtime_directory + "/" + control::kAcceptedFile;
+    if (const auto before = control::read_file(path); before && *before == text)
+        return {};
+    return control::write_whole(path, text, 0644);
+}
+
 // Whether the file asks for what an engine that runs already cannot take up.
 bool engine_is_outdated(const Options& options, const config::Config& wanted) {
     const auto before =
@@ -153,9 +161,7 @@ int run(const Options& options) {
     if (auto cleared = clear_the_way(options, settings.choice.kind, *parsed.config); !cleared)
         return fail(cleared.error().sentence);
     const bool restart_running = engine_is_outdated(options, *parsed.config);
-    if (auto kept = control::write_whole(options.runtime_directory + "/" + control::kAcceptedFile,
-                                         *text, 0644);
-        !kept)
+    if (auto kept = keep_accepted(options, *text); !kept)
         return fail(kept.error().sentence);
     const auto api_listen = parsed.config->api_listen;
     settings.config = std::move(*parsed.config);
