@@ -34,6 +34,8 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--filter", default="", metavar="TEXT", help="only faults of --list whose name contains this")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the rows there")
     parser.add_argument("--list", action="store_true", help="name the faults")
+    parser.add_argument("--trials", type=int, default=1, metavar="N", help="faults that end a program or a node: N times")
+    parser.add_argument("--seconds", type=float, default=20, metavar="S", help="faults that last: for S seconds")
     return parser.parse_args()
 
 
@@ -51,7 +53,7 @@ def main() -> int:
     print(f"{'fault':{FAULT_WIDTH}}" + "".join(f"{title:>13}" for title, _ in COLUMNS) + "          target")
     rows = []
     with Lab() as lab:
-        for row in faults.run(lab, lambda fault: fault in chosen):
+        for row in faults.run(lab, lambda fault: fault in chosen, args.trials, args.seconds):
             rows.append(row)
             print_row(row)
     if args.json:

@@ -1,9 +1,10 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: BSD-3-Clause
-"""A cable with faults: relay.py [--seed N] [--loss P] [--duplicate P] [--delay MS] [--jitter MS] DEVICE DEVICE
+"""A cable with faults: relay.py [--seed N] [--loss P] [--duplicate P] [--delay MS] [--jitter MS] [--one-way] DEVICE DEVICE
 
 Passes frames between two devices; each frame may be lost, doubled or delayed, by probabilities from 0 to 1 and a seed, so
-that a run can be repeated. Jitter above the distance between frames reorders them. The kernel of the lab has no netem.
+that a run can be repeated. Jitter above the distance between frames reorders them. With --one-way what goes from the
+second device to the first is left alone. SIGUSR1 mends the cable. The kernel of the lab has no netem.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import argparse
 import heapq
 import random
 import select
+import signal
 import socket
 import time
 
@@ -62,6 +64,7 @@ def parse_arguments() -> argparse.Namespace:
     for option in ("--delay", "--jitter"):
         parser.add_argument(option, type=float, default=0.0, metavar="MS")
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--one-way", action="store_true")
     parser.add_argument("devices", nargs=2)
     return parser.parse_args()
 
@@ -69,7 +72,10 @@ def parse_arguments() -> argparse.Namespace:
 def main() -> None:
     faults = parse_arguments()
     first, second = (open_device(name) for name in faults.devices)
-    cables = {first: Cable(second, faults, faults.seed), second: Cable(first, faults, faults.seed + 1)}
+    sound = argparse.Namespace(loss=0.0, duplicate=0.0, delay=0.0, jitter=0.0)
+    cables = {first: Cable(second, faults, faults.seed),
+              second: Cable(first, sound if faults.one_way else faults, faults.seed + 1)}
+    signal.signal(signal.SIGUSR1, lambda *_: vars(faults).update(vars(sound)))
     print("ready", flush=True)
     while True:
         now = time.monotonic()

@@ -33,8 +33,9 @@ class Noticed:
 class Witness:
     """Watches a UDP and a TCP service until stop(). The flows and connections are made by start(), before any fault."""
 
-    def __init__(self, ns: Namespace, udp: tuple[str, int], tcp: tuple[str, int]) -> None:
-        self._ns, self._udp, self._tcp = ns, udp, tcp
+    def __init__(self, ns: Namespace, udp: tuple[str, int], tcp: tuple[str, int],
+                 patience_s: float = ANSWER_LIMIT_S) -> None:
+        self._ns, self._udp, self._tcp, self._patience_s = ns, udp, tcp, patience_s
         self._stop = threading.Event()
         self._sent: list[list[tuple[int, float]]] = [[] for _ in range(FLOWS)]
         self._answered: list[set[int]] = [set() for _ in range(FLOWS)]
@@ -49,7 +50,7 @@ class Witness:
             sock.connect(self._udp)
             sock.settimeout(0.2)
             self._flows.append(sock)
-        self._connections = [HttpConnection(self._ns, *self._tcp, timeout_s=ANSWER_LIMIT_S) for _ in range(CONNECTIONS)]
+        self._connections = [HttpConnection(self._ns, *self._tcp, timeout_s=self._patience_s) for _ in range(CONNECTIONS)]
         self.backend_of = [connection.get().backend for connection in self._connections]
         self._threads = [threading.Thread(target=work, args=arguments, daemon=True) for work, arguments in
                          [(self._send, ()), (self._use, ()), *((self._hear, (flow,)) for flow in range(FLOWS))]]
@@ -93,7 +94,7 @@ class Witness:
     def wait_round(self) -> None:
         """Until every connection that is not broken has been used once more."""
         done = self._turns + CONNECTIONS
-        wait_for("every connection is used", lambda: self._turns >= done, CONNECTIONS * ANSWER_LIMIT_S)
+        wait_for("every connection is used", lambda: self._turns >= done, CONNECTIONS * self._patience_s)
 
     def _send(self) -> None:
         number, due = 0, time.monotonic()
