@@ -20,7 +20,8 @@ from one_node import (SMALL_TABLE, SOLO, backend_killed, backend_silent, bad_cab
                       full_table, link_flaps, lossy_probes, refused_configurations, reloads)
 from pair import Pair
 from stage import Row, Stage
-from two_nodes import busy_machine, control_stands_still, deaf_backup, node_dies, planned_handover, split_brain
+from two_nodes import (busy_machine, control_stands_still, deaf_backup, node_dies, node_dies_read_only, planned_handover,
+                       split_brain)
 from weir import Node, Weir
 
 Fault = Callable[[Stage], Row]
@@ -30,7 +31,8 @@ SOLO_FAULTS: tuple[Fault, ...] = (
     refused_configurations, link_flaps, bad_cable_to_a_backend, lossy_probes, dataplane_stands_still)
 SMALL_DISK_FAULTS: tuple[Fault, ...] = (full_disk,)
 SMALL_TABLE_FAULTS: tuple[Fault, ...] = (full_table,)
-PAIR_FAULTS: tuple[Fault, ...] = (node_dies, control_stands_still, planned_handover, split_brain, deaf_backup, busy_machine)
+PAIR_FAULTS: tuple[Fault, ...] = (node_dies, node_dies_read_only, control_stands_still, planned_handover, split_brain,
+                                  deaf_backup, busy_machine)
 # What scripts/test goes through; the others take longer or are there already as tests of their own.
 SUBSET: tuple[Fault, ...] = (backend_silent, control_killed, dataplane_killed_dsr, reloads, full_disk, planned_handover,
                              deaf_backup, busy_machine)

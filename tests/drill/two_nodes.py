@@ -3,12 +3,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 from lab import UPLINK
 from netns import wait_for
@@ -61,6 +63,28 @@ def node_dies(stage: Stage) -> Row:
     return Row(rows[0].fault + times(stage), took[-1], max(row.restored_ms for row in rows),
                sum(row.packets_lost for row in rows), sum(row.connections_broken for row in rows), rows[0].target,
                all(row.met for row in rows), took)
+
+
+@contextlib.contextmanager
+def read_only(weir: Weir) -> Iterator[None]:
+    """The node's programs, which have mounts of their own, cannot write into their runtime directory."""
+    inside = ["nsenter", "-t", str(weir.control.pid), "-m"]
+    subprocess.run([*inside, "mount", "--bind", str(weir.runtime), str(weir.runtime)], check=True)
+    subprocess.run([*inside, "mount", "-o", "remount,bind,ro", str(weir.runtime)], check=True)
+    try:
+        tried = subprocess.run([*inside, "touch", str(weir.runtime / "tried")], capture_output=True, text=True)
+        assert "Read-only" in tried.stderr, "it can be written: this would prove nothing"
+        yield
+    finally:
+        subprocess.run([*inside, "umount", str(weir.runtime)], check=True)
+
+
+def node_dies_read_only(stage: Stage) -> Row:
+    """A takeover needs no disk, and neither does what comes before and after it."""
+    stage = replace(stage, trials=1)
+    with read_only(stage.pair.a), read_only(stage.pair.b):
+        row = node_dies(stage)
+    return replace(row, fault="node dies, runtime directories read-only")
 
 
 def control_stands_still(stage: Stage) -> Row:
