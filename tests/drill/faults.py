@@ -87,7 +87,8 @@ def small_table(lab: Lab) -> Iterator[Stage]:
 @contextlib.contextmanager
 def two(lab: Lab) -> Iterator[Stage]:
     with Lateness(lab.work / "lateness") as lateness:
-        pair = Pair(lab, lateness, modes=("dsr-l2", "full-nat"), protocols=("tcp", "udp"))
+        # Backends do not die here: a node without a cable would take them for dead, and longer each time.
+        pair = Pair(lab, lateness, modes=("dsr-l2", "full-nat"), protocols=("tcp", "udp"), fall=10)
         try:
             pair.start()
             yield Stage(lab, pair.a, pair)
