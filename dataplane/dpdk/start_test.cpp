@@ -67,6 +67,14 @@ TEST_F(StartTest, StartsAgainAfterItWasKilled) {
     EXPECT_EQ(again.wait(), 0) << log();
 }
 
+TEST_F(StartTest, EndsUnderAFlood) {
+    // Hands out frames as fast as they are taken.
+    Program program = start(write_config("vdev:net_null0"));
+    next(connect());
+    program.send(SIGTERM);
+    EXPECT_EQ(program.wait(), 0) << log();
+}
+
 TEST_F(StartTest, ASecondOneInTheSameDirectoryIsRefused) {
     Program first = start(write_config(kQuietDevice));
     next(connect());

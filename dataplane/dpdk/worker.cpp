@@ -26,6 +26,8 @@ constexpr std::uint64_t kExpireBudget = 64;
 constexpr std::uint32_t kSweepEverySecond = lb::PersistenceTable::kEntries / 32;
 constexpr std::uint32_t kSweepBudget = 64;
 
+constexpr std::uint64_t kLongestEnd_ns = 100'000'000; // for what the rings hold when it ends
+
 constexpr std::uint32_t kIdlePollsBeforeSleep = 64;
 constexpr std::uint32_t kLongestSleep_ns = 50'000;
 
@@ -129,14 +131,17 @@ int run_worker(WorkerContext& context) {
     Worker worker(context, monotonic_ns());
     Burst burst{};
     Idle idle(context.adaptive_idle);
-    bool stopping = false;
     for (;;) {
-        bool brought_packets = poll(worker, burst, monotonic_ns());
-        if (stopping && !brought_packets)
-            return 0;
-        stopping = context.stop->load(std::memory_order_relaxed);
+        const bool brought_packets = poll(worker, burst, monotonic_ns());
+        if (context.stop->load(std::memory_order_relaxed))
+            break;
         idle.after_poll(brought_packets);
     }
+    // Empties the rings, as far as a flood lets it.
+    const std::uint64_t ends_at_ns = monotonic_ns() + kLongestEnd_ns;
+    while (poll(worker, burst, monotonic_ns()) && monotonic_ns() < ends_at_ns) {
+    }
+    return 0;
 }
 
 Worker::Worker(WorkerContext& given, std::uint64_t now_ns)

@@ -91,7 +91,7 @@ struct WorkerContext {
     rte_ring* from_kernel = nullptr;
 
     bool adaptive_idle = true;
-    const std::atomic<bool>* stop = nullptr; // set: empty the rings once more, then return
+    const std::atomic<bool>* stop = nullptr; // set: empty the rings, 0.1 s at most, then return
 };
 
 // The worker's loop: returns 0 after stop. Runs on the worker's own core.
