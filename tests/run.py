@@ -19,6 +19,8 @@ import xml.etree.ElementTree as ET
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from sanitizers import Reports
+
 ROOT = Path(__file__).resolve().parent.parent
 PYTHON = "/usr/bin/python3"
 
@@ -128,18 +130,20 @@ def select(tests: list[dict], name: str | None, quick: bool) -> tuple[list[dict]
     return by_case, f"*{name}*"
 
 
-def run_unit_tests(build: Path, name: str | None, quick: bool) -> Totals:
-    """meson's tests, run by meson; GoogleTest programs write a report each, the others count as one case."""
+def run_unit_tests(build: Path, name: str | None, quick: bool, extra: dict[str, str]) -> Totals:
+    """meson's tests, run by meson; GoogleTest programs write a report each, the others count as one case.
+    EXTRA: environment of theirs."""
     totals = Totals()
     tests, gtest_filter = select(meson_tests(build), name, quick)
     if not tests:
         return totals
     with tempfile.TemporaryDirectory(prefix="weir-unit-") as reports:
-        env = dict(os.environ, GTEST_OUTPUT=f"xml:{reports}/")
+        env = dict(os.environ, GTEST_OUTPUT=f"xml:{reports}/", **extra)
         if gtest_filter:
             env["GTEST_FILTER"] = gtest_filter
         subprocess.run([PYTHON, "/usr/bin/meson", "test", "-C", str(build), "--no-rebuild", "--print-errorlogs",
-                        *[t["name"] for t in tests]], env=env, stdin=subprocess.DEVNULL)
+                        "--timeout-multiplier", extra.get("WEIR_SLOWNESS", "1"), *[t["name"] for t in tests]],
+                       env=env, stdin=subprocess.DEVNULL)
         results = {}
         for line in (build / "meson-logs" / "testlog.json").read_text().splitlines():
             entry = json.loads(line)
@@ -163,8 +167,8 @@ def run_unit_tests(build: Path, name: str | None, quick: bool) -> Totals:
     return totals
 
 
-def run_pytest(build: Path, directory: str, name: str | None, quick: bool) -> Totals:
-    """One pytest directory."""
+def run_pytest(build: Path, directory: str, name: str | None, quick: bool, extra: dict[str, str]) -> Totals:
+    """One pytest directory. EXTRA: environment of the tests and the programs that they start."""
     with tempfile.TemporaryDirectory(prefix="weir-pytest-") as temp:
         report = Path(temp) / "junit.xml"
         command = [PYTHON, "-m", "pytest", "-q", "-ra", "-p", "no:cacheprovider", f"--junitxml={report}",
@@ -173,7 +177,7 @@ def run_pytest(build: Path, directory: str, name: str | None, quick: bool) -> To
             command += ["-m", "not slow"]
         if name:
             command += ["-k", name]
-        env = dict(os.environ, WEIR_BUILD_DIR=str(build), PYTHONDONTWRITEBYTECODE="1")
+        env = dict(os.environ, WEIR_BUILD_DIR=str(build), PYTHONDONTWRITEBYTECODE="1", **extra)
         done = subprocess.run(command, cwd=ROOT, env=env, stdin=subprocess.DEVNULL)
         totals = count_junit_xml(report) if report.exists() else Totals()
         # 0 all passed, 1 some failed, 5 none selected; anything else means pytest itself stopped
@@ -202,18 +206,24 @@ def main() -> int:
 
     reserve_hugepages()
     total = Totals()
-    for kind, run in (
-        ("unit", lambda: run_unit_tests(build, args.name, args.quick)),
-        ("scripts", lambda: run_pytest(build, "scripts", args.name, args.quick)),
-        ("headers", lambda: run_pytest(build, "headers", args.name, args.quick)),
-        ("conformance", lambda: run_pytest(build, "conformance", args.name, args.quick)),
-        ("end to end", lambda: run_pytest(build, "e2e", args.name, args.quick)),
-    ):
-        start = time.monotonic()
-        found = run()
-        print(f"== {kind}: {found.passed} passed, {found.failed} failed, {found.skipped} skipped "
-              f"in {time.monotonic() - start:.0f} s", flush=True)
-        total.add(found)
+    with tempfile.TemporaryDirectory(prefix="weir-sanitizers-") as directory:
+        reports = Reports(build, Path(directory))
+        extra = reports.environment()
+        for kind, run in (
+            ("unit", lambda: run_unit_tests(build, args.name, args.quick, extra)),
+            ("scripts", lambda: run_pytest(build, "scripts", args.name, args.quick, extra)),
+            ("headers", lambda: run_pytest(build, "headers", args.name, args.quick, extra)),
+            ("conformance", lambda: run_pytest(build, "conformance", args.name, args.quick, extra)),
+            ("end to end", lambda: run_pytest(build, "e2e", args.name, args.quick, extra)),
+        ):
+            start = time.monotonic()
+            found = run()
+            for report in reports.fresh():
+                print(report)
+                found.fail(f"{kind}: a sanitizer's report: {report.splitlines()[0]}")
+            print(f"== {kind}: {found.passed} passed, {found.failed} failed, {found.skipped} skipped "
+                  f"in {time.monotonic() - start:.0f} s", flush=True)
+            total.add(found)
     for name in total.skips:
         print(f"skipped: {name}")
     for name in total.failures:

@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 PREFIX = "weirlab"
+SLOWNESS = float(os.environ.get("WEIR_SLOWNESS", "1"))  # of the programs under test; tests/sanitizers.py
 _OWNED = re.compile(rf"^{PREFIX}-(\d+)-(\d+)-")
 _CLONE_NEWNET = 0x40000000
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -35,7 +36,9 @@ def run(*command: str, check: bool = True, timeout_s: float = 60, stdin: str | N
 
 
 def wait_for(what: str, condition: Callable[[], object], timeout_s: float = 10, step_s: float = 0.02) -> object:
-    """Polls CONDITION until it is true; returns its value or raises naming WHAT did not happen."""
+    """Polls CONDITION until it is true; returns its value or raises naming WHAT did not happen. Programs that were
+    built with sanitizers get SLOWNESS times as long."""
+    timeout_s *= SLOWNESS
     deadline = time.monotonic() + timeout_s
     while True:
         value = condition()

@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 
 from lab import Backend, Lab
-from netns import wait_for
+from netns import SLOWNESS, wait_for
 from spec import Spec, Vip
 from traffic import HttpConnection, Load, http_many, tally
 from weir import Node, Weir
@@ -20,7 +20,7 @@ DPDK = Spec("veth", 2, modes=("dsr-l2", "full-nat"), families=(4,), protocols=("
 SPECS = [pytest.param(DPDK, id="dpdk"), pytest.param(replace(DPDK, device="xdp"), id="xdp")]
 OUT_WITHIN_S = FALL * INTERVAL_S + TIMEOUT_S
 # Our own measuring on two busy cores: polling weirctl, Python threads.
-SLACK_S = 0.6
+SLACK_S = 0.6 * SLOWNESS
 
 
 @pytest.fixture(scope="module", params=SPECS)

@@ -33,6 +33,7 @@ def two(lab: Lab, session_node: Node) -> Iterator[Pair]:
             made.stop()
 
 
+@pytest.mark.timing
 @pytest.mark.parametrize("trials", [10, pytest.param(50, marks=pytest.mark.slow)])
 def test_a_dead_node_is_replaced_in_time(two: Pair, trials: int) -> None:
     """Its cable is cut; it comes back, and being better takes over again. Every time within the target, but for what the
@@ -55,6 +56,7 @@ def test_a_dead_node_is_replaced_in_time(two: Pair, trials: int) -> None:
     assert max(t - late for t, late in took) <= TARGET_S
 
 
+@pytest.mark.timing
 def test_planned_handover_takes_the_skew_and_traffic_goes_on(two: Pair) -> None:
     two.wait_owner("a")
     assert http_once(two.lab.client, VIP, 80).backend
@@ -147,6 +149,7 @@ def test_nodes_with_one_hash_key_choose_alike(two: Pair) -> None:
     assert choices(two.b) == of_a
 
 
+@pytest.mark.timing
 @pytest.mark.parametrize("how", ["kill", "stop"])
 def test_control_that_dies_or_stands_still_loses_the_vip(two: Pair, how: str) -> None:
     """Its kernel gives the address up by itself; on SIGCONT it steps down, and wins again in order."""

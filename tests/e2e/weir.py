@@ -15,7 +15,7 @@ from typing import Any
 
 from books import open_books
 from lab import Lab
-from netns import LabError, end_processes, wait_for
+from netns import SLOWNESS, LabError, end_processes, wait_for
 from spec import TAP, Spec
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -128,7 +128,7 @@ class Weir:
         if self.control is not None:
             self.control.send_signal(signal.SIGTERM)
             try:
-                self.control.wait(10)
+                self.control.wait(10 * SLOWNESS)
             except subprocess.TimeoutExpired:
                 late.append("weir-control")
                 self.control.kill()
@@ -176,14 +176,14 @@ class Weir:
     def ctl_text(self, *arguments: str) -> tuple[int, str]:
         """weirctl's exit code and everything it printed."""
         done = subprocess.run(["ip", "netns", "exec", self.lab.lb.name, program("weirctl"), "--runtime-dir",
-                               str(self.runtime), *arguments], capture_output=True, text=True, timeout=30,
+                               str(self.runtime), *arguments], capture_output=True, text=True, timeout=30 * SLOWNESS,
                               stdin=subprocess.DEVNULL)
         return done.returncode, done.stdout + done.stderr
 
     def ctl(self, *arguments: str, check: bool = True) -> tuple[int, Any]:
         """weirctl --json: exit code and decoded output ({} when it printed none)."""
         done = subprocess.run(["ip", "netns", "exec", self.lab.lb.name, program("weirctl"), "--runtime-dir",
-                               str(self.runtime), "--json", *arguments], capture_output=True, text=True, timeout=30,
+                               str(self.runtime), "--json", *arguments], capture_output=True, text=True, timeout=30 * SLOWNESS,
                               stdin=subprocess.DEVNULL)
         if check and done.returncode != 0:
             raise LabError(f"weirctl {' '.join(arguments)}: code {done.returncode}: {done.stderr}{done.stdout}\n"
@@ -238,7 +238,7 @@ class Weir:
 
     def assert_closed_books(self, timeout_s: float = 3) -> None:
         """Balanced within TIMEOUT: a burst may be under way when we look, a lost packet stays lost."""
-        deadline = time.monotonic() + timeout_s
+        deadline = time.monotonic() + timeout_s * SLOWNESS
         while problems := open_books(self.counters()):
             if time.monotonic() > deadline:
                 raise LabError("the books are open: " + "; ".join(problems))
