@@ -246,7 +246,7 @@ private:
     // for two insertions before it is filled.
     EntryIndex free_ = kNoEntry;
     EntryIndex after_free_ = kNoEntry;
-    EntryIndex hand_ = 0;        // next entry expire() visits
+    EntryIndex hand_ = 0; // next entry expire() visits
     std::uint64_t sweeps_ = 0;
     std::uint16_t heaviest_vip_ = 0; // the VIP with the most probation entries, or nearly
 };
