@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import importlib.machinery
 import importlib.util
+import json
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -12,6 +13,7 @@ from types import ModuleType
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent.parent
+sys.path.insert(0, str(ROOT / "tests"))  # where run.py finds what it imports
 
 
 def load(path: str) -> ModuleType:
@@ -109,3 +111,23 @@ def test_pytest_cases_are_counted_and_a_failed_teardown_fails_its_test(tmp_path:
                       '<testcase name="d" classname="m"><failure/></testcase></testsuite></testsuites>')
     found = runner.count_junit_xml(report)
     assert (found.passed, found.failed, found.skipped) == (1, 2, 1)
+
+
+def reports_of(tmp_path: Path, sanitizers: str) -> runner.Reports:
+    (tmp_path / "meson-info").mkdir()
+    (tmp_path / "meson-info" / "intro-buildoptions.json").write_text(
+        json.dumps([{"name": "optimization", "value": "1"}, {"name": "b_sanitize", "value": sanitizers}]))
+    return runner.Reports(tmp_path, tmp_path)
+
+
+def test_a_plain_build_has_no_sanitizer_options(tmp_path: Path) -> None:
+    assert reports_of(tmp_path, "none").environment() == {}
+
+
+def test_a_sanitizers_report_is_seen_once(tmp_path: Path) -> None:
+    reports = reports_of(tmp_path, "address,undefined")
+    assert f"log_path={tmp_path}/report" in reports.environment()["ASAN_OPTIONS"]
+    assert reports.fresh() == []
+    (tmp_path / "report.17").write_text("ERROR: AddressSanitizer: heap-use-after-free\n")
+    assert reports.fresh() == ["ERROR: AddressSanitizer: heap-use-after-free"]
+    assert reports.fresh() == []
