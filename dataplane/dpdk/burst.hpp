@@ -26,7 +26,7 @@ enum class Origin : std::uint8_t {
 
 // What a new connection of a NAT mode would become.
 struct Foreseen {
-    std::uint32_t backend; // row; WEIR_NO_ROW: nothing was foreseen
+    std::uint32_t backend; // row
     lb::SnatPort port;     // full-nat: the first to try
 };
 
@@ -62,8 +62,9 @@ struct Burst {
 
     // track
     lb::EntryIndex hint[kBurstSize];
-    Foreseen foreseen[kBurstSize];                    // of what is looked up
-    alignas(64) std::uint64_t reply_hash[kBurstSize]; // of the backend's packets, if foreseen
+    std::uint32_t was_foreseen; // bit i: of packet i, a new connection's first
+    Foreseen foreseen[kBurstSize];
+    alignas(64) std::uint64_t reply_hash[kBurstSize]; // of the backend's packets
     lb::EntryIndex entry[kBurstSize];                 // the connection or kNoEntry
     std::uint32_t vip[kBurstSize];                    // VIP row; of replies too
     std::uint32_t backend[kBurstSize];                // backend row or WEIR_NO_ROW
@@ -77,5 +78,10 @@ struct Burst {
     std::uint32_t generated_count;
     Generated generated[kMostGenerated];
 };
+
+// Whether what was foreseen of packet i came about.
+inline bool as_foreseen(const Burst& burst, std::uint32_t i) {
+    return (burst.was_foreseen >> i & 1) != 0 && burst.foreseen[i].backend == burst.backend[i];
+}
 
 } // namespace weir::dpdk

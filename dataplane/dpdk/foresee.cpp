@@ -5,45 +5,55 @@
 // not used.
 #include "dataplane/dpdk/connection_steps.hpp"
 
+#include <bit>
 #include <rte_prefetch.h>
 
 namespace weir::dpdk {
 namespace {
 
-// Packets for a VIP whose flow is not in the table, or so it seems.
-struct Unknown {
-    std::uint32_t count = 0;
-    std::uint8_t packet[kBurstSize];
-};
+// Packets of the burst, a bit each.
+using Packets = std::uint32_t;
+static_assert(kBurstSize <= 32);
 
-bool seems_unknown(lb::EntryIndex hint, const weir_packet& packet) {
-    return hint == lb::kNoEntry ||
-           (hint == lb::ConnectionIndex::kUndecided && weir_packet_opens(&packet));
+template <class Visit> void for_each(Packets packets, Visit visit) {
+    for (; packets != 0; packets &= packets - 1)
+        visit(static_cast<std::uint32_t>(std::countr_zero(packets)));
 }
 
-Unknown look_ahead(const Worker& worker, Burst& burst) {
-    Unknown unknown;
+// Sends for the rows of what is known. Returns the packets whose flow is not in the table, or whose
+// bucket alone cannot tell.
+Packets look_ahead(const Worker& worker, Burst& burst) {
+    Packets unknown = 0;
     for (std::uint32_t i = 0; i < burst.count; i++) {
         if (burst.verdict[i] != WEIR_UNDECIDED || !burst.look_up[i])
             continue;
         burst.hint[i] = worker.table.prefetch_row(lb::index_hash(burst.hash[i]));
-        burst.foreseen[i].backend = WEIR_NO_ROW;
-        if (burst.match[i].kind == WEIR_MATCH_VIP && seems_unknown(burst.hint[i], burst.packet[i]))
-            unknown.packet[unknown.count++] = static_cast<std::uint8_t>(i);
+        unknown |= Packets{burst.hint[i] >= lb::ConnectionIndex::kUndecided} << i;
     }
     return unknown;
 }
 
-void send_for_slots(const lb::ForwardingState& state, const Burst& burst, const Unknown& unknown) {
-    for (std::uint32_t k = 0; k < unknown.count; k++) {
-        const std::uint32_t i = unknown.packet[k];
+// Those that are for a VIP and that a connection may begin with.
+Packets beginnings(const Burst& burst, Packets unknown) {
+    Packets result = 0;
+    for_each(unknown, [&](std::uint32_t i) {
+        const bool may_begin =
+            burst.match[i].kind == WEIR_MATCH_VIP &&
+            (burst.hint[i] == lb::kNoEntry || weir_packet_opens(&burst.packet[i]));
+        result |= Packets{may_begin} << i;
+    });
+    return result;
+}
+
+void send_for_slots(const lb::ForwardingState& state, const Burst& burst, Packets unknown) {
+    for_each(unknown, [&](std::uint32_t i) {
         const weir_pool_row& pool = state.pools()[state.vips()[burst.match[i].index].pool];
         if (pool.slot_count == 0)
-            continue;
+            return;
         rte_prefetch0(state.slot_of(pool, burst.hash[i]));
         if (pool.elder_count != 0)
             rte_prefetch0(state.oldest_slot_of(pool, burst.hash[i]));
-    }
+    });
 }
 
 // The backend's packets of the connection, as they would be. False: it has none of its own.
@@ -77,26 +87,27 @@ bool foresee_reply(Worker& worker, Burst& burst, std::uint32_t i, weir_flow& rep
 } // namespace
 
 void foresee(Worker& worker, Burst& burst) {
-    const Unknown unknown = look_ahead(worker, burst);
-    if (unknown.count == 0)
+    burst.was_foreseen = 0;
+    const Packets unknown = look_ahead(worker, burst);
+    if (unknown == 0) [[likely]]
         return;
-    send_for_slots(*worker.state, burst, unknown);
-    Unknown replies;
-    for (std::uint32_t k = 0; k < unknown.count; k++) {
-        const std::uint32_t i = unknown.packet[k];
+    const Packets begin = beginnings(burst, unknown);
+    send_for_slots(*worker.state, burst, begin);
+    for_each(begin, [&](std::uint32_t i) {
         weir_flow reply;
         if (!foresee_reply(worker, burst, i, reply))
-            continue;
+            return;
         if (reply.words == WEIR_FLOW_WORDS_V4)
             burst.flows_v4.add(i, reply);
         else
             burst.flows_v6.add(i, reply);
-        replies.packet[replies.count++] = static_cast<std::uint8_t>(i);
-    }
+        burst.was_foreseen |= Packets{1} << i;
+    });
     burst.flows_v4.compute(worker.state->hash_key(), burst.reply_hash, burst.count);
     burst.flows_v6.compute(worker.state->hash_key(), burst.reply_hash, burst.count);
-    for (std::uint32_t k = 0; k < replies.count; k++)
-        worker.table.prefetch_index(lb::index_hash(burst.reply_hash[replies.packet[k]]));
+    for_each(burst.was_foreseen, [&](std::uint32_t i) {
+        worker.table.prefetch_index(lb::index_hash(burst.reply_hash[i]));
+    });
 }
 
 } // namespace weir::dpdk

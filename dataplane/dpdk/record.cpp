@@ -109,8 +109,8 @@ private:
 bool take_snat_port(Worker& worker, Burst& burst, std::uint32_t i, const weir_backend_row& backend,
                     weir_be16 backend_port, lb::NewConnection& wanted) {
     PortTaker rested(worker, burst, i, backend, backend_port, wanted, lb::snat_port_reusable);
-    if (burst.foreseen[i].backend == burst.backend[i] &&
-        rested.take(burst.foreseen[i].port, burst.reply_hash[i])) [[likely]]
+    if (as_foreseen(burst, i) && rested.take(burst.foreseen[i].port, burst.reply_hash[i]))
+        [[likely]]
         return true;
     if (rested.take_any(burst.backend[i]))
         return true;
@@ -161,10 +161,10 @@ weir_verdict record(Worker& worker, Burst& burst, std::uint32_t i) {
         !take_snat_port(worker, burst, i, backend, backend_port, wanted))
         return WEIR_DROP_SNAT_EXHAUSTED;
     if (vip.forward == WEIR_FORWARD_NAT)
-        wanted.reply_hash = lb::index_hash(
-            burst.foreseen[i].backend == burst.backend[i]
-                ? burst.reply_hash[i]
-                : reply_hash(worker, backend, burst.translation[i], backend_port, packet.protocol));
+        wanted.reply_hash =
+            lb::index_hash(as_foreseen(burst, i) ? burst.reply_hash[i]
+                                                 : reply_hash(worker, backend, burst.translation[i],
+                                                              backend_port, packet.protocol));
     wanted.reply_indexed = !weir_forward_is_dsr(vip.forward);
     wanted.last_hop = worker.last_hops.acquire(source_mac(burst.mbuf[i]), packet.vlan_tci,
                                                static_cast<std::uint8_t>(burst.mbuf[i]->port));
