@@ -14,7 +14,9 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 
 from lab import Lab  # noqa: E402  (the path above comes first)
+from lateness import Lateness  # noqa: E402
 from netns import SLOWNESS  # noqa: E402
+from pair import Pair  # noqa: E402
 from weir import Node  # noqa: E402
 
 TEST_LIMIT_S = int(180 * SLOWNESS)
@@ -47,6 +49,19 @@ def session_node(lab: Lab) -> Iterator[Node]:
     node = Node(lab)
     yield node
     node.stop()
+
+
+@pytest.fixture(scope="module")
+def two(lab: Lab, session_node: Node) -> Iterator[Pair]:
+    """Two balancers with one VIP, the second one made for the module. Nobody else's Weir runs meanwhile."""
+    session_node.stop()
+    with Lateness(lab.work / "lateness") as lateness:
+        made = Pair(lab, lateness)
+        try:
+            made.start()
+            yield made
+        finally:
+            made.stop()
 
 
 @pytest.fixture

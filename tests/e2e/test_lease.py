@@ -12,26 +12,15 @@ from collections.abc import Iterator
 import pytest
 
 from claims import Claims
-from lab import MAC, MAC_LB, NEIGHBOUR4, UPLINK, Lab
-from lateness import Lateness
+from lab import MAC, MAC_LB, NEIGHBOUR4, UPLINK
 from netns import wait_for
 from pair import INTERVAL_S, VIP, Pair
 from traffic import http_once
-from weir import Node, Weir
+from weir import Weir
+
+pytestmark = pytest.mark.timing
 
 MAC_OF = {"a": MAC_LB, "b": MAC.format(4)}
-
-
-@pytest.fixture(scope="module")
-def two(lab: Lab, session_node: Node) -> Iterator[Pair]:
-    session_node.stop()
-    with Lateness(lab.work / "lateness") as lateness:
-        made = Pair(lab, lateness)
-        try:
-            made.start()
-            yield made
-        finally:
-            made.stop()
 
 
 @pytest.fixture

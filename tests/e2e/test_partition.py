@@ -18,6 +18,8 @@ from lab import Lab  # noqa: E402
 from stage import Stage  # noqa: E402
 from weir import Node  # noqa: E402
 
+pytestmark = pytest.mark.timing
+
 
 @pytest.fixture(scope="module")
 def pair(lab: Lab, session_node: Node) -> Iterator[Stage]:

@@ -6,31 +6,17 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Iterator
 
 import pytest
 
-from lab import UPLINK, Lab
-from lateness import Lateness
+from lab import UPLINK
 from netns import wait_for
 from pair import PRIORITIES, SECOND4, VIP, Pair, skew_s
 from traffic import Load, http_once
-from weir import Node, Weir
+from weir import Weir
 
 TARGET_S = 0.150
 HANDOVER_MARGIN_S = 0.010
-
-
-@pytest.fixture(scope="module")
-def two(lab: Lab, session_node: Node) -> Iterator[Pair]:
-    session_node.stop()
-    with Lateness(lab.work / "lateness") as lateness:
-        made = Pair(lab, lateness)
-        try:
-            made.start()
-            yield made
-        finally:
-            made.stop()
 
 
 @pytest.mark.timing
