@@ -3,6 +3,7 @@
 
 #include "bench/frames.hpp"
 #include "bench/timing.hpp"
+#include "config/or_throw.hpp"
 #include "dataplane/lb/counters.hpp"
 
 #include <bpf/bpf.h>
@@ -28,16 +29,6 @@ constexpr std::uint16_t kBackendPort = 8080;
 
 [[noreturn]] void fail(const std::string& what, int error) {
     throw std::runtime_error(what + ": " + std::strerror(error));
-}
-
-template <class Value> Value or_throw(Expected<Value> value) {
-    if (!value)
-        throw std::runtime_error(value.error().sentence);
-    return std::move(*value);
-}
-void or_throw(const Expected<void>& done) {
-    if (!done)
-        throw std::runtime_error(done.error().sentence);
 }
 
 xdp::BalancerSizes sizes_for(const lb::ForwardingState& state, std::uint64_t connections) {

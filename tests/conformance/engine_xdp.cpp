@@ -2,6 +2,7 @@
 // The XDP balancer behind the conformance suite's protocol: the real program and maps, packets by
 // BPF_PROG_TEST_RUN, a clock that stands still unless the suite moves it. There is one table for
 // all CPUs, so the suite's workers are one here.
+#include "config/or_throw.hpp"
 #include "dataplane/lb/counters.hpp"
 #include "tests/conformance/protocol.hpp"
 #include "tests/conformance/state_text.hpp"
@@ -23,16 +24,6 @@ namespace {
 constexpr std::uint64_t kStart_ns = 1'000'000'000'000; // the clock at a sequence's begin
 constexpr std::uint32_t kLoopback = 1; // a device that is always there: nothing is really sent
 constexpr std::size_t kRoom = 2048;    // bytes an answer may be longer than its packet
-
-template <class Value> Value or_throw(Expected<Value> value) {
-    if (!value)
-        throw std::runtime_error(value.error().sentence);
-    return std::move(*value);
-}
-void or_throw(const Expected<void>& done) {
-    if (!done)
-        throw std::runtime_error(done.error().sentence);
-}
 
 constexpr xdp::BalancerSizes kSizes = {.rows = {.vips = 64,
                                                 .pools = 64,
