@@ -6,19 +6,7 @@
  * ours) before control has published. The kernel verifies these two instructions in no time at all;
  * the steering program takes it a hundred milliseconds of a restart.
  */
-#include <linux/bpf.h>
-#include <stdint.h>
-
-#include <bpf/bpf_helpers.h>
-
-#include "xdp/maps.h"
-
-struct {
-    __uint(type, BPF_MAP_TYPE_XSKMAP);
-    __uint(max_entries, WEIR_XSKS_MAP_SIZE);
-    __type(key, uint32_t);
-    __type(value, uint32_t);
-} xsks_map SEC(".maps");
+#include "xdp/sockets.bpf.h"
 
 SEC("xdp")
 int weir_steer(struct xdp_md* context) {

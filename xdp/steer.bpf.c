@@ -9,6 +9,7 @@
 #include "dataplane/forwarding/parse.h"
 #include "dataplane/forwarding/tunnel_error.h"
 #include "xdp/our_kind.bpf.h"
+#include "xdp/sockets.bpf.h"
 
 /* Datagrams whose first fragment was ours. A later fragment to one of the node's own addresses (a
  * reply in full-nat) or from a backend (in nat) shows nothing else that tells it from the kernel's.
@@ -25,13 +26,6 @@ struct {
     __type(key, struct weir_datagram);
     __type(value, uint8_t);
 } our_datagrams SEC(".maps");
-
-struct {
-    __uint(type, BPF_MAP_TYPE_XSKMAP);
-    __uint(max_entries, WEIR_XSKS_MAP_SIZE);
-    __type(key, uint32_t);
-    __type(value, uint32_t);
-} xsks_map SEC(".maps");
 
 struct {
     __uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
