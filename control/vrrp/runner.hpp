@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // Runs the state machines of all groups on a thread of their own, with real-time priority where the
 // system allows it: hears and sends adverts, renews the leases, serves timers, and gives orders to
-// the mover. Nothing
-// that probes, reloads or serves the API can delay it: what it shares with other threads it only
-// tries to lock, and tries again a moment later.
+// the mover. Nothing that probes, reloads or serves the API can delay it: what it shares with other
+// threads it only tries to lock, and tries again a moment later.
 #pragma once
 
 #include <array>
