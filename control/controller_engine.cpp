@@ -17,6 +17,8 @@ ForwardingEngine::Handlers Controller::engine_handlers() {
             [this](const std::shared_ptr<const Generation>& running) { engine_ready(running); },
         .adopt = [this](const lb::ForwardingState& running) { adopt_generation(running); },
         .lost = [this] { engine_lost(); },
+        .event = [this](const std::string& subject,
+                        const std::string& what) { events_.add("engine", subject, what); },
         .answered =
             [this](const std::shared_ptr<const Generation>& generation, bool accepted,
                    const std::string& reason) { engine_answered(generation, accepted, reason); },

@@ -25,6 +25,7 @@
 #include "control/state_files.hpp"
 #include "control/wiring/bpf_steering.hpp"
 #include "control/wiring/host_facts.hpp"
+#include "control/wiring/stand_in_engine.hpp"
 #include "control/wiring/xdp_engine.hpp"
 
 namespace {
@@ -41,6 +42,7 @@ struct Options {
     std::string bpffs = "/sys/fs/bpf/weir";
     bool spawn_dataplane = false;
     bool release_xdp = false;
+    bool stand_in = true;
 };
 
 int fail(const std::string& sentence, int code = kFailed) {
@@ -87,10 +89,9 @@ Expected<void> clear_the_way(const Options& options, control::EngineKind chosen,
     return {};
 }
 
-std::unique_ptr<control::ForwardingEngine> make_engine(boost::asio::io_context& io,
-                                                       const Options& options,
-                                                       control::EngineKind kind,
-                                                       bool restart_running) {
+std::unique_ptr<control::ForwardingEngine>
+make_engine(boost::asio::io_context& io, const Options& options, control::EngineKind kind,
+            const config::Config& config, control::BpfSteering& steering, bool restart_running) {
     if (kind == control::EngineKind::kXdp)
         return std::make_unique<control::XdpEngine>(io, options.bpffs);
     control::DpdkEngineSettings settings{.runtime_directory = options.runtime_directory,
@@ -98,6 +99,8 @@ std::unique_ptr<control::ForwardingEngine> make_engine(boost::asio::io_context& 
                                          .restart_running = restart_running};
     if (options.spawn_dataplane)
         settings.spawn_command = spawn_command(options);
+    if (options.stand_in && control::StandInEngine::fits(config))
+        return std::make_unique<control::StandInEngine>(io, std::move(settings), steering);
     return std::make_unique<control::DpdkEngine>(io, std::move(settings));
 }
 
@@ -172,7 +175,8 @@ int run(const Options& options) {
 
     boost::asio::io_context io(1);
     control::BpfSteering steering(settings.choice.kind);
-    const auto engine = make_engine(io, options, settings.choice.kind, restart_running);
+    const auto engine =
+        make_engine(io, options, settings.choice.kind, settings.config, steering, restart_running);
     control::Controller controller(io, std::move(settings), *engine, steering);
     control::HttpServer server(io, control::api_routes(io, controller));
     if (auto listening =
@@ -211,6 +215,8 @@ int start(int argc, char** argv) {
     app.add_option("--bpffs", options.bpffs,
                    "where the XDP engine pins what outlives control; one directory a node")
         ->capture_default_str();
+    app.add_flag("--stand-in,!--no-stand-in", options.stand_in,
+                 "the kernel's balancer forwards while weir-dataplane is gone (the default)");
     app.add_flag("--release-xdp", options.release_xdp,
                  "take the XDP engine off all interfaces, with its connections, and end");
     app.set_version_flag("--version", WEIR_VERSION);

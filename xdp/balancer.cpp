@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // Loading and counters. What is published: balancer_publisher.cpp; connections:
-// balancer_connections.cpp; what outlives control: balancer_pins.cpp.
+// balancer_connections.cpp; another engine's: balancer_given.cpp; what outlives control:
+// balancer_pins.cpp.
 #include "xdp/balancer.hpp"
 
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
-#include <fcntl.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -52,11 +52,11 @@ Expected<void> set_sizes(bpf_object* object, const BalancerSizes& sizes) {
           MapSize{"member_rows", 2 * rows.members}, MapSize{"backend_rows", 2 * rows.backends},
           MapSize{"next_hop_rows", 2 * rows.next_hops}, MapSize{"slot_rows", rows.slot_rows},
           MapSize{"running_roots", 2 * root_pages(rows)}, MapSize{"vip_counts", rows.vips},
-          MapSize{"vip_active", rows.vips}, MapSize{"backend_counts", rows.backends},
-          MapSize{"backend_active", rows.backends}, MapSize{"vip_unrecorded", rows.vips},
-          MapSize{"backend_unrecorded", rows.backends}, MapSize{"recent_hops", rows.vips},
-          MapSize{"round_cursors", rows.pools}, MapSize{"connections", sizes.connections},
-          MapSize{"replies", sizes.connections}}) {
+          MapSize{"vip_active", rows.vips}, MapSize{"vip_held", rows.vips},
+          MapSize{"backend_counts", rows.backends}, MapSize{"backend_active", rows.backends},
+          MapSize{"vip_unrecorded", rows.vips}, MapSize{"backend_unrecorded", rows.backends},
+          MapSize{"recent_hops", rows.vips}, MapSize{"round_cursors", rows.pools},
+          MapSize{"connections", sizes.connections}, MapSize{"replies", sizes.connections}}) {
         bpf_map* map = bpf_object__find_map_by_name(object, size.name);
         const int error = map ? bpf_map__set_max_entries(map, std::max(size.entries, 1u)) : -ENOENT;
         if (error != 0)
@@ -77,13 +77,6 @@ Expected<void> set_up(bpf_object* object, const BalancerSizes& sizes) {
     if (error != 0)
         return kernel_error("set up the balancer", -error);
     return {};
-}
-
-Expected<Descriptor> own_copy(int map, const char* name) {
-    Descriptor own(fcntl(map, F_DUPFD_CLOEXEC, 0));
-    if (!own)
-        return kernel_error(std::string("keep the balancer's map ") + name, errno);
-    return own;
 }
 
 } // namespace
@@ -161,8 +154,8 @@ Expected<Balancer> Balancer::start(Object object, const BalancerSizes& sizes) {
         return set.error();
     if (int error = bpf_object__load(object.get()); error != 0)
         return kernel_error("load the balancer", -error);
-    auto match = own_copy(bpf_object__find_map_fd_by_name(object.get(), "match_blocks"), "blocks");
-    auto state = own_copy(bpf_object__find_map_fd_by_name(object.get(), "steer_state"), "state");
+    auto match = copy_of_map(object.get(), "match_blocks");
+    auto state = copy_of_map(object.get(), "steer_state");
     if (!match || !state)
         return (!match ? match : state).error();
     auto blocks = MatchBlocks::open(std::move(*match), std::move(*state));
@@ -177,7 +170,7 @@ Expected<Balancer> Balancer::start(Object object, const BalancerSizes& sizes) {
 }
 
 Expected<void> Balancer::map_rows() {
-    const std::array<std::pair<const char*, Mapping*>, 14> wanted = {{
+    const std::array<std::pair<const char*, Mapping*>, 15> wanted = {{
         {"vip_rows", &rows_[kVips]},
         {"pool_rows", &rows_[kPools]},
         {"member_rows", &rows_[kMembers]},
@@ -186,6 +179,7 @@ Expected<void> Balancer::map_rows() {
         {"slot_rows", &slots_},
         {"running_roots", &roots_},
         {"vip_active", &vip_active_},
+        {"vip_held", &vip_held_},
         {"backend_active", &backend_active_},
         {"exceptions", &exceptions_},
         {"vip_unrecorded", &vip_unrecorded_},

@@ -17,7 +17,7 @@
 
 /* Of everything in maps that outlive their control. To be raised when a key or value means
  * something else than before; other sizes are noticed without it. */
-#define WEIR_BALANCER_LAYOUT 2u
+#define WEIR_BALANCER_LAYOUT 3u
 
 /* How many rows a half has. */
 struct weir_balancer_capacities {
@@ -84,7 +84,8 @@ struct weir_connection {
     uint8_t mac[6];       /* where the client's packets come from, and replies go to */
     uint16_t vlan_tci;
     uint8_t interface; /* row */
-    uint8_t reserved[7];
+    uint8_t given;     /* the state another engine gave it with; 0: it began here */
+    uint8_t reserved[6];
 };
 WEIR_STATIC_ASSERT(sizeof(struct weir_connection) == 32, "connection layout");
 

@@ -134,6 +134,27 @@ public:
     // Forgets connections, clients and counts.
     Expected<void> forget_all();
 
+    // --- taking over from another engine, and giving back (balancer_given.cpp) ------------------
+
+    // While held, packets of a VIP that belong to no known connection are dropped by name.
+    // REQUIRES: row < sizes().rows.vips.
+    void hold(uint32_t vip_row, bool held);
+    // From here to the end every flow of VIPs that record exceptions only may have an entry and is
+    // looked for; afterwards those may that give() has put in.
+    void begin_giving();
+    void end_giving();
+    // Returns when no program runs any more that has begun before the call.
+    Expected<void> wait_for_programs() const;
+
+    struct Given {
+        weir_connection_key key;
+        weir_connection connection; // `given` is its state
+    };
+    // Puts another engine's connections in, in place of entries of the same client. What `state`
+    // has no VIP, backend or SNAT address for is left out. Says how many went in.
+    // REQUIRES: `state` is published.
+    Expected<uint64_t> give(std::span<const Given> connections, const lb::ForwardingState& state);
+
     volatile weir_balancer_injection& injection() const;
 
 private:
@@ -156,6 +177,9 @@ private:
     bool starts_exceptions(const lb::ForwardingState& next) const;
     void assume_exceptions();
     void turn_exceptions();
+    void note_exception(uint64_t flow_hash);
+    void forget_noted_exceptions();
+    static uint64_t flow_hash_of(const lb::ForwardingState& state, const weir_connection_key& key);
     void end_pass(const SweepPass& pass, const lb::ForwardingState& state);
     std::span<std::byte> root_in(uint32_t half) const;
     Expected<void> fits(const lb::ForwardingState& state) const;
@@ -174,7 +198,7 @@ private:
     int program_ = -1; // owned by object_
     std::array<Mapping, kRowMaps> rows_;
     std::array<std::array<uint32_t, kRowMaps>, 2> in_use_{}; // rows written last, by half
-    Mapping slots_, roots_, vip_active_, backend_active_, cursors_, injection_;
+    Mapping slots_, roots_, vip_active_, vip_held_, backend_active_, cursors_, injection_;
     Mapping exceptions_, vip_unrecorded_, backend_unrecorded_;
     SlotArena arena_;
     uint64_t grace_began_ns_ = 0;

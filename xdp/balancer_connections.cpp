@@ -24,21 +24,10 @@ struct Superfluous {
     bool goes_on; // a connection, without an entry from now on
 };
 
-uint64_t flow_hash_of(const lb::ForwardingState& state, const weir_connection_key& key) {
-    return lb::client_flow_hash(state, state.vips()[key.vip], key.client, key.client_port,
-                                key.service_port);
-}
-
 void add_to(const Mapping& counts, uint32_t row, int64_t change) {
     if (row < counts.values())
         std::atomic_ref(*reinterpret_cast<int64_t*>(counts.value(row)))
             .fetch_add(change, std::memory_order_relaxed);
-}
-
-// Programs set bits there, too.
-void keep_exception(weir_exceptions& all, uint64_t flow_hash) {
-    uint64_t& word = all.words[1 - (all.live & 1)][weir_exception_word(flow_hash)];
-    std::atomic_ref(word).fetch_or(weir_exception_bit(flow_hash), std::memory_order_relaxed);
 }
 
 void fill(uint64_t (&words)[WEIR_EXCEPTION_WORDS], uint64_t with) {
@@ -106,7 +95,7 @@ Expected<bool> Balancer::sweep_step(SweepPass& pass, const lb::ForwardingState& 
                     {key, connection.backend, weir_goes_on_unrecorded(connection.state)});
                 return;
             }
-            keep_exception(exceptions(), hash);
+            note_exception(hash);
             pass.half_open += !weir_state_confirmed(connection.state);
         }
         pass.of_vip[key.vip]++;
@@ -172,6 +161,22 @@ weir_exceptions& Balancer::exceptions() const {
     return *reinterpret_cast<weir_exceptions*>(exceptions_.value(0));
 }
 
+uint64_t Balancer::flow_hash_of(const lb::ForwardingState& state, const weir_connection_key& key) {
+    return lb::client_flow_hash(state, state.vips()[key.vip], key.client, key.client_port,
+                                key.service_port);
+}
+
+// In the words that are not looked at; programs set bits there, too.
+void Balancer::note_exception(uint64_t flow_hash) {
+    weir_exceptions& all = exceptions();
+    uint64_t& word = all.words[1 - (all.live & 1)][weir_exception_word(flow_hash)];
+    std::atomic_ref(word).fetch_or(weir_exception_bit(flow_hash), std::memory_order_relaxed);
+}
+
+void Balancer::forget_noted_exceptions() {
+    fill(exceptions().words[1 - (exceptions().live & 1)], 0);
+}
+
 // Does a VIP that recorded everything record exceptions only from now on?
 bool Balancer::starts_exceptions(const lb::ForwardingState& next) const {
     const auto running = blocks_.read_state();
@@ -203,7 +208,7 @@ void Balancer::turn_exceptions() {
         all.rounds_to_wait--;
     else
         std::atomic_ref(all.live).store(1 - (all.live & 1), std::memory_order_release);
-    fill(all.words[1 - (all.live & 1)], 0);
+    forget_noted_exceptions();
 }
 
 } // namespace weir::xdp

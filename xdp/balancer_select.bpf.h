@@ -255,6 +255,8 @@ WEIR_STAGE weir_stage_select(struct weir_work* work) {
     const struct weir_pool_row* pool = vip ? weir_pool(work->half, vip->pool) : NULL;
     if (!vip || !head || !pool)
         return WEIR_DROP_NO_BACKEND;
+    if (weir_active(&vip_held, work->vip) != 0)
+        return WEIR_DROP_STANDING_IN;
     if ((vip->flags & WEIR_VIP_EXCEPTIONS) && (work->packet.flags & WEIR_PACKET_TUNNEL_ERROR))
         return weir_to_some_client(work, head);
     enum weir_verdict verdict = weir_admit_new(&work->packet, vip);

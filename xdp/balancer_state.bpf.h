@@ -47,6 +47,8 @@ WEIR_ROWS(backend_active, uint64_t);
  * and RSTs, which a race may take below zero. */
 WEIR_ROWS(vip_unrecorded, int64_t);
 WEIR_ROWS(backend_unrecorded, int64_t);
+/* Not 0: packets without a known connection are dropped, by VIP row; control: rw, programs: ro. */
+WEIR_ROWS(vip_held, uint64_t);
 /* The next slot of a round, by pool row. */
 WEIR_ROWS(round_cursors, uint64_t);
 

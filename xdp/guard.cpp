@@ -3,7 +3,6 @@
 
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
-#include <fcntl.h>
 
 #include <array>
 #include <cerrno>
@@ -28,17 +27,6 @@ bpf_tc_hook hook_of(unsigned ifindex, bpf_tc_attach_point point) {
 bpf_tc_opts our_filter() {
     LIBBPF_OPTS(bpf_tc_opts, options, .handle = kFilterHandle, .priority = kFilterPriority);
     return options;
-}
-
-// A descriptor of its own for a map that `object` holds.
-Expected<Descriptor> map_of(const bpf_object* object, const char* name) {
-    const int fd = bpf_object__find_map_fd_by_name(object, name);
-    if (fd < 0)
-        return kernel_error(std::string("find the guard's map ") + name, -fd);
-    Descriptor own(fcntl(fd, F_DUPFD_CLOEXEC, 0));
-    if (!own)
-        return kernel_error(std::string("keep the guard's map ") + name, errno);
-    return own;
 }
 
 // 0: no program there.
@@ -106,9 +94,9 @@ Expected<Guard> Guard::load(unsigned ifindex, const Leases* leases) {
             return used.error();
     if (int error = bpf_object__load(object.get()); error != 0)
         return kernel_error(what, -error);
-    auto blocks = map_of(object.get(), "match_blocks");
-    auto state = map_of(object.get(), "steer_state");
-    auto counts = map_of(object.get(), "guard_counts");
+    auto blocks = copy_of_map(object.get(), "match_blocks");
+    auto state = copy_of_map(object.get(), "steer_state");
+    auto counts = copy_of_map(object.get(), "guard_counts");
     for (const auto* map : {&blocks, &state, &counts})
         if (!*map)
             return map->error();

@@ -1,13 +1,10 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// Steering and guard on a real interface, without a dataplane: who answers a client, with the guard
-// and without it.
+// The guard on a real interface, without a dataplane: who answers a client, with it and without it.
 #include <gtest/gtest.h>
 
 #include <arpa/inet.h>
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
-#include <linux/if_link.h>
-#include <linux/if_xdp.h>
 #include <sys/socket.h>
 
 #include <cstdlib>
@@ -15,9 +12,8 @@
 #include <string>
 #include <vector>
 
-#include "dataplane/forwarding/test_table.hpp"
 #include "xdp/guard.hpp"
-#include "xdp/steering.hpp"
+#include "xdp/served_table.hpp"
 #include "xdp/test_lab.hpp"
 
 namespace {
@@ -25,97 +21,6 @@ namespace {
 using namespace weir::xdp;
 using namespace weir::xdp_test;
 using namespace weir::forwarding_test;
-
-constexpr const char* kVip = "198.51.100.10";
-constexpr const char* kVip6 = "2001:db8:1::10";
-constexpr const char* kNode = "192.0.2.2";
-constexpr uint8_t kTcp = 6, kUdp = 17;
-
-TestTable served_table() {
-    TestTable table;
-    for (const char* vip : {kVip, kVip6}) {
-        table.address(vip, WEIR_MATCH_VIP_ADDRESS);
-        table.serve(vip, kTcp, 80, 0);
-        table.serve(vip, kUdp, 53, 1);
-    }
-    table.address(kNode, WEIR_MATCH_LOCAL);
-    table.ranges(kNode, kTcp, {TestTable::range(40000, 59999, WEIR_MATCH_SNAT, 0)});
-    return table;
-}
-
-// An AF_XDP socket on queue 0 that takes packets and never reads them.
-class PacketSocket {
-public:
-    explicit PacketSocket(unsigned ifindex)
-        : memory_(std::aligned_alloc(4096, kBytes)), socket_(socket(AF_XDP, SOCK_RAW, 0)) {
-        xdp_umem_reg area{};
-        area.addr = reinterpret_cast<uint64_t>(memory_.get());
-        area.len = kBytes;
-        area.chunk_size = 2048;
-        const int entries = 16;
-        sockaddr_xdp address{};
-        address.sxdp_family = AF_XDP;
-        address.sxdp_flags = XDP_COPY;
-        address.sxdp_ifindex = ifindex;
-        const int fd = socket_.get();
-        bound_ =
-            setsockopt(fd, SOL_XDP, XDP_UMEM_REG, &area, sizeof(area)) == 0 &&
-            setsockopt(fd, SOL_XDP, XDP_UMEM_FILL_RING, &entries, sizeof(entries)) == 0 &&
-            setsockopt(fd, SOL_XDP, XDP_UMEM_COMPLETION_RING, &entries, sizeof(entries)) == 0 &&
-            setsockopt(fd, SOL_XDP, XDP_RX_RING, &entries, sizeof(entries)) == 0 &&
-            bind(fd, reinterpret_cast<sockaddr*>(&address), sizeof(address)) == 0;
-    }
-    bool bound() const { return bound_; }
-    const Descriptor& socket_descriptor() const { return socket_; }
-
-private:
-    static constexpr size_t kBytes = 16 * 2048;
-    struct Free {
-        void operator()(void* memory) const { std::free(memory); }
-    };
-    std::unique_ptr<void, Free> memory_;
-    Descriptor socket_;
-    bool bound_ = false;
-};
-
-MatchTableView view_of(const TestTable& table) {
-    return {table.header(), table.range_rows(), table.rows()};
-}
-
-// As the AF_XDP driver does it: load the file, attach its only program if there is none.
-class AttachedObject {
-public:
-    explicit AttachedObject(unsigned ifindex) : ifindex_(static_cast<int>(ifindex)) {
-        object_ = bpf_object__open_file(WEIR_STEER_OBJECT, nullptr);
-        if (!object_ || bpf_object__load(object_) != 0)
-            return;
-        bpf_program* program = bpf_object__next_program(object_, nullptr);
-        only_one_ = program && !bpf_object__next_program(object_, program) &&
-                    bpf_program__type(program) == BPF_PROG_TYPE_XDP;
-        has_xsks_map_ = bpf_object__find_map_by_name(object_, "xsks_map") != nullptr;
-        error_ = bpf_xdp_attach(ifindex_, bpf_program__fd(program), XDP_FLAGS_UPDATE_IF_NOEXIST,
-                                nullptr);
-    }
-    AttachedObject(const AttachedObject&) = delete;
-    AttachedObject& operator=(const AttachedObject&) = delete;
-    ~AttachedObject() { bpf_object__close(object_); }
-
-    bool fits_the_driver() const { return only_one_ && has_xsks_map_; }
-    int error() const { return error_; }
-    // Puts a bound AF_XDP socket of its queue 0 into the map, as the driver does.
-    bool serve(const Descriptor& socket) {
-        const uint32_t queue = 0;
-        const int fd = socket.get();
-        return bpf_map_update_elem(bpf_object__find_map_fd_by_name(object_, "xsks_map"), &queue,
-                                   &fd, BPF_ANY) == 0;
-    }
-
-private:
-    int ifindex_;
-    bpf_object* object_ = nullptr;
-    bool only_one_ = false, has_xsks_map_ = false;
-    int error_ = -1;
-};
 
 class GuardInNamespace : public testing::Test {
 protected:
@@ -346,106 +251,6 @@ TEST_F(GuardInNamespace, RefusesATableThatDoesNotFit) {
     view.ranges = {};
     EXPECT_FALSE(guard.publish(view, 2));
     EXPECT_EQ(*guard.generation(), 1u) << "a refused table changes nothing";
-}
-
-TEST_F(GuardInNamespace, SteeringWithoutASocketLeavesPacketsToTheGuard) {
-    AttachedObject object(lab_->ifindex());
-    ASSERT_TRUE(object.fits_the_driver());
-    ASSERT_EQ(object.error(), 0);
-    Steering steering(lab_->ifindex());
-    ASSERT_EQ(*steering.find(), SteeringProgram::kChanged);
-    ASSERT_EQ(*steering.find(), SteeringProgram::kKnown);
-    EXPECT_EQ(*steering.generation(), 0u);
-
-    // Before anything is published everything is the kernel's.
-    Attempt unpublished = lab_->connect(kVip, 80, SOCK_STREAM);
-    EXPECT_TRUE(eventually([&] { return unpublished.refused(); }));
-    EXPECT_GE(steering.counters()->unpublished, 1u);
-
-    const TestTable table = served_table();
-    ASSERT_TRUE(steering.publish(view_of(table), 3));
-    EXPECT_EQ(*steering.generation(), 3u);
-    Attempt unguarded = lab_->connect(kVip, 80, SOCK_STREAM);
-    EXPECT_TRUE(eventually([&] { return unguarded.refused(); }));
-    EXPECT_EQ(steering.counters()->no_socket, 1u);
-
-    Guard guard = attached_guard(table);
-    for (const char* vip : {kVip, kVip6}) {
-        Attempt guarded = lab_->connect(vip, 80, SOCK_STREAM);
-        ASSERT_TRUE(eventually([&] { return guard.counters()->dropped_vip >= 1; })) << vip;
-        EXPECT_EQ(guarded.error(), 0) << vip;
-        Attempt not_served = lab_->connect(vip, 81, SOCK_STREAM);
-        EXPECT_TRUE(eventually([&] { return not_served.refused(); })) << vip;
-    }
-    auto counters = steering.counters();
-    EXPECT_GE(counters->no_socket, 3u);
-    EXPECT_GE(counters->passed, 2u);
-    EXPECT_EQ(counters->to_socket, 0u);
-}
-
-TEST_F(GuardInNamespace, SteeringGivesServedPacketsToTheSocket) {
-    AttachedObject object(lab_->ifindex());
-    ASSERT_EQ(object.error(), 0);
-    Steering steering(lab_->ifindex());
-    ASSERT_TRUE(steering.publish(view_of(served_table()), 1));
-    {
-        PacketSocket socket(lab_->ifindex());
-        ASSERT_TRUE(socket.bound());
-        ASSERT_TRUE(object.serve(socket.socket_descriptor()));
-        for (const char* vip : {kVip, kVip6}) {
-            const uint64_t before = steering.counters()->to_socket;
-            Attempt served = lab_->connect(vip, 80, SOCK_STREAM);
-            ASSERT_TRUE(eventually([&] { return steering.counters()->to_socket > before; }));
-            EXPECT_EQ(served.error(), 0) << "the kernel has not seen it, there is no guard";
-            Attempt not_served = lab_->connect(vip, 81, SOCK_STREAM);
-            EXPECT_TRUE(eventually([&] { return not_served.refused(); })) << vip;
-        }
-        EXPECT_EQ(steering.counters()->no_socket, 0u);
-    }
-    // The socket died with its owner; its packets go to the kernel from the next one on.
-    Attempt orphaned = lab_->connect(kVip, 80, SOCK_STREAM);
-    EXPECT_TRUE(eventually([&] { return orphaned.refused(); }));
-    EXPECT_GE(steering.counters()->no_socket, 1u);
-}
-
-TEST_F(GuardInNamespace, SteeringFollowsARestartedDriver) {
-    Steering steering(lab_->ifindex());
-    EXPECT_EQ(*steering.find(), SteeringProgram::kAbsent);
-    EXPECT_FALSE(steering.publish(view_of(served_table()), 1));
-    EXPECT_FALSE(*steering.detach());
-    {
-        AttachedObject object(lab_->ifindex());
-        ASSERT_EQ(object.error(), 0);
-        ASSERT_TRUE(steering.publish(view_of(served_table()), 1));
-    }
-    // The driver died: its program stays, and a new driver cannot attach beside it.
-    EXPECT_EQ(*steering.find(), SteeringProgram::kKnown);
-    {
-        AttachedObject refused(lab_->ifindex());
-        EXPECT_EQ(refused.error(), -EBUSY);
-    }
-    EXPECT_TRUE(*steering.detach());
-    AttachedObject restarted(lab_->ifindex());
-    ASSERT_EQ(restarted.error(), 0);
-    EXPECT_EQ(*steering.find(), SteeringProgram::kChanged);
-    EXPECT_EQ(*steering.generation(), 0u);
-    ASSERT_TRUE(steering.publish(view_of(served_table()), 2));
-}
-
-TEST_F(GuardInNamespace, SteeringKeepsItsHandsOffForeignPrograms) {
-    bpf_insn pass[2] = {};
-    pass[0] = {
-        .code = BPF_ALU64 | BPF_MOV | BPF_K, .dst_reg = 0, .src_reg = 0, .off = 0, .imm = XDP_PASS};
-    pass[1].code = BPF_JMP | BPF_EXIT;
-    Descriptor foreign(bpf_prog_load(BPF_PROG_TYPE_XDP, "somebody", "GPL", pass, 2, nullptr));
-    ASSERT_TRUE(foreign);
-    ASSERT_EQ(bpf_xdp_attach(static_cast<int>(lab_->ifindex()), foreign.get(), 0, nullptr), 0);
-    Steering steering(lab_->ifindex());
-    for (const auto& answer : {steering.find().error(), steering.detach().error(),
-                               steering.publish(view_of(served_table()), 1).error()})
-        EXPECT_NE(answer.sentence.find("'somebody' on b0 is not this version of Weir's"),
-                  std::string::npos)
-            << answer.sentence;
 }
 
 TEST_F(GuardInNamespace, AnInterfaceThatIsGoneIsSaidSo) {

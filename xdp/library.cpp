@@ -2,6 +2,7 @@
 #include "xdp/library.hpp"
 
 #include <bpf/libbpf.h>
+#include <fcntl.h>
 #include <net/if.h>
 #include <unistd.h>
 
@@ -82,6 +83,16 @@ Error kernel_error(std::string_view what, int error) {
 Descriptor::~Descriptor() {
     if (fd_ >= 0)
         close(fd_);
+}
+
+Expected<Descriptor> copy_of_map(const bpf_object* object, const char* name) {
+    const int map = bpf_object__find_map_fd_by_name(object, name);
+    if (map < 0)
+        return kernel_error(std::string("find the map ") + name, -map);
+    Descriptor own(fcntl(map, F_DUPFD_CLOEXEC, 0));
+    if (!own)
+        return kernel_error(std::string("keep the map ") + name, errno);
+    return own;
 }
 
 std::string interface_name(unsigned ifindex) {

@@ -9,6 +9,8 @@
 
 #include "config/expected.hpp"
 
+struct bpf_object;
+
 namespace weir::xdp {
 
 enum class LogLevel { kDebug, kInfo, kWarning };
@@ -40,6 +42,9 @@ public:
 private:
     int fd_ = -1;
 };
+
+// A descriptor of its own for a map that `object` holds.
+Expected<Descriptor> copy_of_map(const bpf_object* object, const char* name);
 
 // "eth0" for messages; "interface 7" when there is none of that index.
 std::string interface_name(unsigned ifindex);

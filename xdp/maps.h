@@ -19,12 +19,24 @@ WEIR_STATIC_ASSERT(sizeof(struct weir_steer_state) == 16, "publication state lay
 
 #define WEIR_XSKS_MAP_SIZE 64u /* NIC queues that can have a socket */
 
+/* Entries of steer_programs. */
+enum weir_steer_program {
+    WEIR_STEER_SORTER,
+    WEIR_STEER_BALANCER,
+    WEIR_STEER_PROGRAMS,
+};
+
+/* What the sorter says of a packet of ours, beside XDP_PASS for the kernel's. */
+enum weir_steer_way {
+    WEIR_STEER_TO_ENGINE = 64, /* to the socket of its queue; in place where there is none */
+    WEIR_STEER_IN_PLACE,
+};
+
 /* Entries of the per-CPU array steer_counts, packets. */
 enum weir_steer_count {
-    WEIR_STEER_TO_SOCKET, /* ours, given to the dataplane */
-    WEIR_STEER_NO_SOCKET, /* ours, but its queue has no socket: to the kernel, where the guard is */
-    WEIR_STEER_PASSED,    /* the kernel's */
-    WEIR_STEER_UNPARSED,  /* does not parse: to the kernel, which counts it */
+    WEIR_STEER_OURS,
+    WEIR_STEER_PASSED,      /* the kernel's */
+    WEIR_STEER_UNPARSED,    /* does not parse: to the kernel, which counts it */
     WEIR_STEER_UNPUBLISHED, /* came before control had published a table: to the kernel */
     WEIR_STEER_COUNTS,
 };

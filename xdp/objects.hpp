@@ -9,5 +9,7 @@ namespace weir::xdp {
 
 std::span<const char> guard_object();
 std::span<const char> balancer_object();
+std::span<const char> sorter_object();
+std::span<const char> steer_object();
 
 } // namespace weir::xdp

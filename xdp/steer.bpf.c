@@ -1,102 +1,48 @@
 // SPDX-License-Identifier: (BSD-3-Clause OR GPL-2.0-only)
-/* Steering on a kernel-visible interface: what is ours goes to the AF_XDP socket of its queue,
- * everything else to the kernel, which therefore never depends on the dataplane.
+/* What is attached to a kernel-visible interface while DPDK drives it: asks the sorter
+ * (sorter.bpf.c) whose a packet is, and gives what is ours to the AF_XDP socket of its queue, or
+ * where there is none, because the dataplane is gone, to the balancer (balancer.bpf.c), which
+ * balances it in place.
  *
  * DPDK's AF_XDP driver loads this object (`xdp_prog=`), attaches its only program and puts its
- * sockets into xsks_map; control finds the other maps through the attached program and fills them.
+ * sockets into xsks_map. Sorter and balancer are control's and outlive dataplanes: control finds
+ * steer_programs through the attached program and enters them. So there is next to nothing here
+ * that the kernel would have to verify while a dataplane starts.
+ *
  * Nothing is pinned: several nodes can live on one host.
  */
-#include "dataplane/forwarding/parse.h"
-#include "dataplane/forwarding/tunnel_error.h"
-#include "xdp/our_kind.bpf.h"
+#include "dataplane/forwarding/base.h"
 #include "xdp/sockets.bpf.h"
 
-/* Datagrams whose first fragment was ours. A later fragment to one of the node's own addresses (a
- * reply in full-nat) or from a backend (in nat) shows nothing else that tells it from the kernel's.
- * One that overtakes its first goes to the kernel, which waits for it in vain. */
-struct weir_datagram {
-    struct weir_address source, destination;
-    weir_be32 id;
-    uint32_t protocol;
-};
-
+/* A map of programs forgets them when no process holds it any more. Control does. */
 struct {
-    __uint(type, BPF_MAP_TYPE_LRU_HASH);
-    __uint(max_entries, 16384);
-    __type(key, struct weir_datagram);
-    __type(value, uint8_t);
-} our_datagrams SEC(".maps");
-
-struct {
-    __uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-    __uint(max_entries, WEIR_STEER_COUNTS);
+    __uint(type, BPF_MAP_TYPE_PROG_ARRAY);
+    __uint(max_entries, WEIR_STEER_PROGRAMS);
     __type(key, uint32_t);
-    __type(value, uint64_t);
-} steer_counts SEC(".maps");
+    __type(value, uint32_t);
+} steer_programs SEC(".maps");
 
-WEIR_INLINE int pass(enum weir_steer_count why) {
-    weir_count(&steer_counts, why);
-    return XDP_PASS;
-}
-
-/* Is an ICMP error about a packet in one of our tunnels? Global for the verifier's sake, like
- * weir_our_kind: the second parse would multiply all that the first costs. */
-__attribute__((noinline)) int weir_is_about_our_tunnel(struct xdp_md* context) {
-    struct weir_match_view table;
-    struct weir_packet packet;
-    __builtin_memset(&packet, 0, sizeof(packet));
-    const uint8_t* data = (const uint8_t*)(long)context->data;
-    const uint8_t* end = (const uint8_t*)(long)context->data_end;
-    if (!weir_published_table(&table) || weir_parse(data, end, &packet) != WEIR_UNDECIDED ||
-        !weir_parse_tunnel_error(data, end, &packet, table.gue_port))
-        return 0;
-    return weir_our_kind(&packet) != WEIR_MATCH_EMPTY;
-}
-
-/* Is a fragment of a datagram that is ours? Remembers what its first fragment says. */
-__attribute__((noinline)) int weir_is_our_fragment(const struct weir_packet* packet) {
-    if (!packet)
-        return 0;
-    struct weir_datagram datagram;
-    datagram.source = weir_packet_source(packet);
-    datagram.destination = weir_packet_destination(packet);
-    datagram.id = packet->fragment_id;
-    datagram.protocol = packet->protocol;
-    uint8_t yes = 1;
-    if (weir_our_kind(packet) == WEIR_MATCH_EMPTY)
-        return bpf_map_lookup_elem(&our_datagrams, &datagram) != NULL;
-    if (!(packet->flags & WEIR_PACKET_LATER_FRAGMENT))
-        bpf_map_update_elem(&our_datagrams, &datagram, &yes, BPF_ANY);
-    return 1;
-}
-
-WEIR_INLINE bool is_ours(struct xdp_md* context, const struct weir_packet* packet) {
-    if (packet->flags & WEIR_PACKET_FRAGMENT)
-        return weir_is_our_fragment(packet) != 0;
-    if (weir_our_kind(packet) != WEIR_MATCH_EMPTY)
-        return true;
-    return packet->quoted_offset != 0 && weir_is_about_our_tunnel(context) != 0;
+/* A call of a function that ends in another program comes back here with what that one returned.
+ * Global, and opaque to the compiler, so that nobody takes the value below for the only one. */
+__attribute__((noinline)) int weir_ask_sorter(struct xdp_md* context) {
+    uint64_t answer = XDP_PASS;
+    bpf_tail_call(context, &steer_programs, WEIR_STEER_SORTER);
+    WEIR_OPAQUE(answer);
+    return (int)answer; /* control has not entered it yet */
 }
 
 SEC("xdp")
 int weir_steer(struct xdp_md* context) {
-    struct weir_match_view table;
-    if (!weir_published_table(&table))
-        return pass(WEIR_STEER_UNPUBLISHED);
-    const uint8_t* data = (const uint8_t*)(long)context->data;
-    const uint8_t* end = (const uint8_t*)(long)context->data_end;
-    struct weir_packet packet;
-    __builtin_memset(&packet, 0, sizeof(packet));
-    if (weir_parse(data, end, &packet) != WEIR_UNDECIDED)
-        return pass(WEIR_STEER_UNPARSED);
-    if (!is_ours(context, &packet))
-        return pass(WEIR_STEER_PASSED);
-    /* The flags are the answer for a queue without a socket: the dataplane is down. */
-    int action = (int)bpf_redirect_map(&xsks_map, context->rx_queue_index, XDP_PASS);
-    if (action != XDP_REDIRECT)
-        return pass(WEIR_STEER_NO_SOCKET);
-    weir_count(&steer_counts, WEIR_STEER_TO_SOCKET);
-    return action;
+    int way = weir_ask_sorter(context);
+    if (way == WEIR_STEER_TO_ENGINE) {
+        int action = (int)bpf_redirect_map(&xsks_map, context->rx_queue_index, XDP_PASS);
+        if (action == XDP_REDIRECT)
+            return action;
+        way = WEIR_STEER_IN_PLACE;
+    }
+    if (way == WEIR_STEER_IN_PLACE)
+        bpf_tail_call(context, &steer_programs, WEIR_STEER_BALANCER);
+    return XDP_PASS; /* what is ours and meets no balancer ends at the guard */
 }
 
 char weir_license[] SEC("license") = "Dual BSD/GPL";

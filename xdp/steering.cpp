@@ -5,62 +5,48 @@
 #include <bpf/libbpf.h>
 #include <linux/if_link.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
+#include <memory>
+#include <span>
 #include <string>
 #include <string_view>
+
+#include "xdp/maps.h"
+#include "xdp/objects.hpp"
 
 namespace weir::xdp {
 namespace {
 
-struct OpenMap {
-    Descriptor descriptor;
-    bpf_map_info info{};
-};
-
-Expected<OpenMap> open_map(uint32_t id) {
-    OpenMap map;
-    map.descriptor = Descriptor(bpf_map_get_fd_by_id(id));
-    if (!map.descriptor)
-        return kernel_error("open a map of the steering program", errno);
-    uint32_t bytes = sizeof(map.info);
-    if (bpf_obj_get_info_by_fd(map.descriptor.get(), &map.info, &bytes) != 0)
-        return kernel_error("look at a map of the steering program", errno);
-    return map;
-}
-
-// The maps this needs, by name; the sizes tell a program of another version.
-struct SteeringMaps {
-    Descriptor blocks, state, counts;
-};
-
-bool is(const OpenMap& map, std::string_view name, uint32_t value_bytes, uint32_t entries) {
-    return name == map.info.name && map.info.value_size == value_bytes &&
-           map.info.max_entries == entries;
-}
-
-Expected<SteeringMaps> open_maps(std::span<const uint32_t> ids) {
-    SteeringMaps maps;
+// The program's map of programs, by name; its size tells a program of another version.
+Expected<Descriptor> programs_among(std::span<const uint32_t> ids) {
     for (uint32_t id : ids) {
-        auto map = open_map(id);
-        if (!map)
-            return map.error();
-        if (is(*map, "match_blocks", sizeof(weir_match_block), WEIR_MATCH_BLOCKS))
-            maps.blocks = std::move(map->descriptor);
-        else if (is(*map, "steer_state", sizeof(weir_steer_state), 1))
-            maps.state = std::move(map->descriptor);
-        else if (is(*map, "steer_counts", sizeof(uint64_t), WEIR_STEER_COUNTS))
-            maps.counts = std::move(map->descriptor);
+        Descriptor map(bpf_map_get_fd_by_id(id));
+        bpf_map_info info{};
+        uint32_t bytes = sizeof(info);
+        if (!map || bpf_obj_get_info_by_fd(map.get(), &info, &bytes) != 0)
+            return kernel_error("look at a map of the steering program", errno);
+        if (std::string_view("steer_programs") == info.name &&
+            info.max_entries == WEIR_STEER_PROGRAMS)
+            return map;
     }
-    return maps;
+    return Descriptor();
 }
+
+Expected<void> enter(const Descriptor& programs, uint32_t which, int program) {
+    const int error = program >= 0 ? bpf_map_update_elem(programs.get(), &which, &program, BPF_ANY)
+                                   : bpf_map_delete_elem(programs.get(), &which);
+    if (error != 0 && !(program < 0 && errno == ENOENT))
+        return kernel_error("enter a program into the steering program", errno);
+    return {};
+}
+
+struct CloseObject {
+    void operator()(bpf_object* object) const { bpf_object__close(object); }
+};
 
 } // namespace
-
-Error Steering::nothing_attached() const {
-    return Error{"no XDP program is attached to " + interface_name(ifindex_) +
-                 "; the dataplane attaches it when it starts"};
-}
 
 Expected<Steering::Program> Steering::open(uint32_t program_id) const {
     Descriptor descriptor(bpf_prog_get_fd_by_id(program_id));
@@ -74,18 +60,15 @@ Expected<Steering::Program> Steering::open(uint32_t program_id) const {
     if (bpf_obj_get_info_by_fd(descriptor.get(), &info, &bytes) != 0)
         return kernel_error("look at the XDP program on " + interface_name(ifindex_), errno);
     const size_t map_count = std::min<size_t>(info.nr_map_ids, map_ids.size());
-    auto maps = open_maps(std::span(map_ids).first(map_count));
-    if (!maps)
-        return maps.error();
-    if (!maps->blocks || !maps->state || !maps->counts)
+    auto programs = programs_among(std::span(map_ids).first(map_count));
+    if (!programs)
+        return programs.error();
+    if (!*programs)
         return Error{"the XDP program '" + std::string(info.name) + "' on " +
                      interface_name(ifindex_) +
                      " is not this version of Weir's; detach it (`ip link set dev " +
                      interface_name(ifindex_) + " xdp off`) and restart the dataplane"};
-    auto blocks = MatchBlocks::open(std::move(maps->blocks), std::move(maps->state));
-    if (!blocks)
-        return blocks.error();
-    return Program{program_id, std::move(descriptor), std::move(*blocks), std::move(maps->counts)};
+    return Program{program_id, std::move(descriptor), std::move(*programs)};
 }
 
 Expected<SteeringProgram> Steering::find() {
@@ -108,32 +91,35 @@ Expected<SteeringProgram> Steering::find() {
     return SteeringProgram::kChanged;
 }
 
-Expected<void> Steering::publish(const MatchTableView& table, uint64_t generation) {
+Expected<void> Steering::connect(const SteeringTargets& targets) {
     auto found = find();
     if (!found)
         return found.error();
     if (*found == SteeringProgram::kAbsent)
-        return nothing_attached();
-    return program_->blocks.publish(table, generation);
+        return Error{"no XDP program is attached to " + interface_name(ifindex_) +
+                     "; the dataplane attaches it when it starts"};
+    // The balancer first: the sorter may send packets there at once.
+    if (auto entered = enter(program_->programs, WEIR_STEER_BALANCER, targets.balancer); !entered)
+        return entered;
+    return enter(program_->programs, WEIR_STEER_SORTER, targets.sorter);
 }
 
-Expected<uint64_t> Steering::generation() const {
-    if (!program_)
-        return nothing_attached();
-    return program_->blocks.generation();
-}
-
-Expected<SteeringCounters> Steering::counters() const {
-    if (!program_)
-        return nothing_attached();
-    auto counts = read_counts(program_->counts, WEIR_STEER_COUNTS);
-    if (!counts)
-        return counts.error();
-    return SteeringCounters{.to_socket = (*counts)[WEIR_STEER_TO_SOCKET],
-                            .no_socket = (*counts)[WEIR_STEER_NO_SOCKET],
-                            .passed = (*counts)[WEIR_STEER_PASSED],
-                            .unparsed = (*counts)[WEIR_STEER_UNPARSED],
-                            .unpublished = (*counts)[WEIR_STEER_UNPUBLISHED]};
+Expected<void> Steering::attach() {
+    const std::span<const char> bytes = steer_object();
+    LIBBPF_OPTS(bpf_object_open_opts, options, .object_name = "weir_steering");
+    const std::unique_ptr<bpf_object, CloseObject> object(
+        bpf_object__open_mem(bytes.data(), bytes.size(), &options));
+    if (!object)
+        return kernel_error("open the steering program", errno);
+    int error = bpf_object__load(object.get());
+    if (error == 0)
+        error = bpf_xdp_attach(static_cast<int>(ifindex_),
+                               bpf_program__fd(bpf_object__next_program(object.get(), nullptr)),
+                               XDP_FLAGS_UPDATE_IF_NOEXIST, nullptr);
+    if (error != 0)
+        return kernel_error("attach the steering program to " + interface_name(ifindex_), -error);
+    auto found = find();
+    return found ? Expected<void>() : found.error();
 }
 
 Expected<bool> Steering::detach() {

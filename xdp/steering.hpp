@@ -1,28 +1,26 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// The steering program's maps on one kernel-visible interface. DPDK's AF_XDP driver loads and
-// attaches the program (xdp/steer.bpf.c), anew each time the dataplane starts; this finds whichever
-// is attached and publishes match tables to it. Control's main thread only.
+// The steering program on one kernel-visible interface. DPDK's AF_XDP driver loads and attaches it
+// (xdp/steer.bpf.c), anew each time the dataplane starts; this finds whichever is attached and
+// enters the node's sorter and balancer into it. Control's main thread only.
 #pragma once
 
 #include <cstdint>
 #include <optional>
 
-#include "xdp/match_blocks.hpp"
+#include "xdp/library.hpp"
 
 namespace weir::xdp {
 
-struct SteeringCounters { // packets since the program was loaded
-    uint64_t to_socket = 0;
-    uint64_t no_socket = 0;
-    uint64_t passed = 0;
-    uint64_t unparsed = 0;
-    uint64_t unpublished = 0;
+enum class SteeringProgram {
+    kAbsent,  // no XDP program on the interface: the dataplane has not started, or has ended
+    kKnown,   // the one that was found before
+    kChanged, // another one: nothing has been entered by this process
 };
 
-enum class SteeringProgram {
-    kAbsent,  // no XDP program on the interface: the dataplane has not started
-    kKnown,   // the one that was found before
-    kChanged, // another one: it has only what was published to it, most likely nothing
+// What it calls; descriptors, -1: nothing, and the packets concerned are the kernel's.
+struct SteeringTargets {
+    int sorter = -1;
+    int balancer = -1; // for what is ours where there is no socket
 };
 
 class Steering {
@@ -33,12 +31,12 @@ public:
     // kKnown: one netlink question.
     Expected<SteeringProgram> find();
 
-    // Publishes to the attached program; finds it first. An error when there is none.
-    Expected<void> publish(const MatchTableView& table, uint64_t generation);
+    // Enters `targets` into the attached program; finds it first. An error when there is none.
+    Expected<void> connect(const SteeringTargets& targets);
 
-    // Of the program that was found last. 0: nothing published to it.
-    Expected<uint64_t> generation() const;
-    Expected<SteeringCounters> counters() const;
+    // Attaches a steering program without sockets, for an interface that an ending dataplane has
+    // taken its own off. The next dataplane takes it off, as one that was left behind.
+    Expected<void> attach();
 
     // Takes a program of Weir's that a killed dataplane left behind off the interface: the AF_XDP
     // driver refuses to attach beside it. Says whether there was one. Only right when no dataplane
@@ -49,11 +47,9 @@ private:
     struct Program {
         uint32_t id;
         Descriptor descriptor;
-        MatchBlocks blocks;
-        Descriptor counts;
+        Descriptor programs; // its map of them, which keeps its entries while somebody holds it
     };
     Expected<Program> open(uint32_t program_id) const;
-    Error nothing_attached() const;
 
     unsigned ifindex_;
     std::optional<Program> program_;

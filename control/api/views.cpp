@@ -228,6 +228,7 @@ json engine_json(const Snapshot& snapshot) {
     if (snapshot.engine != nullptr) {
         const channel::Hello& hello = snapshot.engine->hello;
         engine["pid"] = hello.pid;
+        engine["standing_in"] = snapshot.choice.kind == EngineKind::kDpdk && hello.pid == 0;
         engine["workers"] = hello.workers;
         engine["hugepages"] = hello.hugepages != 0;
         engine["uptime_s"] = uptime_s(hello);

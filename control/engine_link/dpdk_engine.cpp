@@ -21,7 +21,7 @@ EngineLink::Handlers DpdkEngine::link_handlers() {
                 [this](const Engine& engine, const std::shared_ptr<const Generation>& running) {
                     ready(engine, running);
                 },
-            .lost = [this] { lost(); },
+            .lost = [this](bool ended) { lost(ended); },
             .answered =
                 [this](std::shared_ptr<const Generation> generation, bool accepted,
                        const std::string& reason) {
@@ -114,7 +114,8 @@ void DpdkEngine::ready(const Engine& engine, const std::shared_ptr<const Generat
     handlers_.ready(running);
 }
 
-void DpdkEngine::lost() {
+void DpdkEngine::lost(bool ended) {
+    ended_ = ended;
     handlers_.problems("engine", {"weir-dataplane is not connected"});
     handlers_.lost();
 }

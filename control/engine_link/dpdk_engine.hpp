@@ -40,10 +40,17 @@ public:
     void publish(std::shared_ptr<const Generation> generation) override;
     bool order_capture(const channel::Capture& order) override;
 
+    // For an engine that stands in for it. Whether its process ended, as far as one can tell: right
+    // in Handlers::lost and after it. Else its workers may go on without control.
+    [[nodiscard]] bool ended() const { return ended_; }
+    [[nodiscard]] const KeptTables& kept() const { return link_.kept(); }
+    // See EngineLink::give().
+    bool give(const channel::SharedMemory& connections) { return link_.give(connections); }
+
 private:
     EngineLink::Handlers link_handlers();
     void ready(const Engine& engine, const std::shared_ptr<const Generation>& running);
-    void lost();
+    void lost(bool ended);
     void watch_workers();
     void look_at_workers();
 
@@ -64,6 +71,7 @@ private:
     boost::asio::steady_timer look_timer_;
     std::vector<Beat> beats_;
     bool started_ = false; // by this process
+    bool ended_ = false;
 };
 
 } // namespace weir::control

@@ -95,7 +95,7 @@ void EngineLink::read_all(const std::shared_ptr<Session>& session) {
             wait_readable(session);
             return;
         case channel::Receive::closed:
-            lose("the engine closed the connection");
+            lose("the engine closed the connection", true);
             return;
         case channel::Receive::packet:
             if (!take(*session, packet)) {
@@ -259,7 +259,7 @@ void EngineLink::expect_answer() {
     });
 }
 
-void EngineLink::lose(const std::string& why) {
+void EngineLink::lose(const std::string& why, bool ended) {
     const bool was_ready = session_ && session_->ready;
     if (was_ready)
         spdlog::warn("{}", why);
@@ -269,7 +269,7 @@ void EngineLink::lose(const std::string& why) {
     if (was_ready) {
         keep_no_longer_than(kKeep);
         quick_until_ = std::chrono::steady_clock::now() + kQuickFor;
-        handlers_.lost();
+        handlers_.lost(ended);
     }
     if (!stopped_ && !session_)
         retry_later();
@@ -310,6 +310,15 @@ bool EngineLink::attach_tap(std::uint32_t interface, const std::string& kernel_n
 
 bool EngineLink::order_capture(const channel::Capture& order) {
     if (session_->socket.send(order))
+        return true;
+    lose("the engine took no message for a second");
+    return false;
+}
+
+bool EngineLink::give(const channel::SharedMemory& connections) {
+    auto message = channel::make_message<channel::Memory>(MessageType::memory);
+    message.kind = MemoryKind::given;
+    if (session_->socket.send(message, connections.descriptor()))
         return true;
     lose("the engine took no message for a second");
     return false;

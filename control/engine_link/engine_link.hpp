@@ -28,7 +28,8 @@ public:
     struct Handlers {
         // The engine is ready to be told. `running`: the generation it forwards by, or null.
         std::function<void(const Engine&, const std::shared_ptr<const Generation>& running)> ready;
-        std::function<void()> lost;
+        // `ended`: it closed the connection itself, as an engine does that ends in whatever way.
+        std::function<void(bool ended)> lost;
         // `generation` is live on every worker, or was refused whole with `reason`.
         std::function<void(std::shared_ptr<const Generation> generation, bool accepted,
                            const std::string& reason)>
@@ -62,6 +63,12 @@ public:
     bool publish(std::shared_ptr<const Generation> generation);
     bool attach_tap(std::uint32_t interface, const std::string& kernel_name);
     bool order_capture(const channel::Capture& order);
+    // Connections that another engine has made (lb::GivenConnection, sealed). REQUIRES: engine(),
+    // and that it runs by no generation yet.
+    bool give(const channel::SharedMemory& connections);
+
+    // What is kept of the engine that forwarded last.
+    [[nodiscard]] const KeptTables& kept() const { return kept_; }
 
 private:
     struct Session; // one connection and what came over it
@@ -74,7 +81,7 @@ private:
     bool take_memory(Session& session, channel::Packet& packet);
     bool take_ready(Session& session);
     void take_ack(const channel::Ack& ack);
-    void lose(const std::string& why);
+    void lose(const std::string& why, bool ended = false);
     void expect_answer();
     void keep(Session& session);
     void keep_no_longer_than(std::chrono::minutes limit);

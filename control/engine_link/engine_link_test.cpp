@@ -156,7 +156,7 @@ protected:
                         ready_++;
                         running_ = std::move(running);
                     },
-                .lost = [this] { lost_++; },
+                .lost = [this](bool) { lost_++; },
                 .answered =
                     [this](const std::shared_ptr<const Generation>&, bool accepted,
                            const std::string& reason) {

@@ -25,6 +25,8 @@ public:
         // What the engine that runs forwards by, before it is replaced: where the next one begins.
         std::function<void(const lb::ForwardingState& running)> adopt;
         std::function<void()> lost;
+        // Something for the log of events, about a subject.
+        std::function<void(const std::string& subject, const std::string& what)> event;
         // `generation` is in force, or was refused whole with `reason`.
         std::function<void(std::shared_ptr<const Generation> generation, bool accepted,
                            const std::string& reason)>

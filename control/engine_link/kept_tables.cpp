@@ -18,4 +18,17 @@ bool KeptTables::give(const channel::Socket& engine) const {
     return engine.send(channel::make_message<channel::Kept>(MessageType::kept));
 }
 
+std::vector<channel::SharedMemory> KeptTables::map() const {
+    std::vector<channel::SharedMemory> tables;
+    for (const Held& held : held_) {
+        std::string problem;
+        if (held.message.kind != MemoryKind::connections)
+            continue;
+        if (auto table = channel::SharedMemory::map(held.descriptor.duplicate(),
+                                                    channel::Access::read_only, false, problem))
+            tables.push_back(std::move(*table));
+    }
+    return tables;
+}
+
 } // namespace weir::control

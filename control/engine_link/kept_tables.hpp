@@ -5,6 +5,7 @@
 
 #include <vector>
 
+#include "dataplane/channel/sealed_memory.hpp"
 #include "dataplane/channel/socket.hpp"
 
 namespace weir::control {
@@ -19,6 +20,9 @@ public:
     [[nodiscard]] bool give(const channel::Socket& engine) const;
 
     [[nodiscard]] bool empty() const { return held_.empty(); }
+
+    // The connection tables to read in (lb::ForeignMemory). One that cannot be mapped is left out.
+    [[nodiscard]] std::vector<channel::SharedMemory> map() const;
 
 private:
     struct Held {

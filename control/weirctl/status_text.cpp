@@ -25,6 +25,8 @@ std::string engine_lines(const json& engine) {
         text += " (" + shown(engine, "why") + ")";
     if (!is_true(engine, "running"))
         return text + "\nNOT RUNNING";
+    if (is_true(engine, "standing_in"))
+        return text + "\nthe kernel's balancer stands in for weir-dataplane, which is gone";
     if (text_of(engine, "mode") == "xdp") // it is no process
         return text + "\nin the kernel for " + duration_of(engine, "uptime_s");
     return text + "\nrunning for " + duration_of(engine, "uptime_s") + ", pid " +

@@ -2,6 +2,7 @@
 #include "control/wiring/bpf_steering.hpp"
 
 #include <net/if.h>
+#include <spdlog/spdlog.h>
 
 #include <algorithm>
 
@@ -17,14 +18,55 @@ Expected<void> BpfSteering::publish(const std::vector<SteeredInterface>& interfa
     for (const SteeredInterface& interface : interfaces)
         if (auto guarded = guard(interface, table, state.generation()); !guarded)
             return Error{"guard on " + interface.name + ": " + guarded.error().sentence};
-    for (const SteeredInterface& interface : interfaces) {
-        if (!steers(interface))
-            continue;
-        auto [entry, added] = steering_.try_emplace(interface.ifindex, interface.ifindex);
-        if (auto steered = entry->second.publish(table, state.generation()); !steered)
-            return Error{"steering on " + interface.name + ": " + steered.error().sentence};
+    if (std::none_of(interfaces.begin(), interfaces.end(),
+                     [this](const auto& interface) { return steers(interface); }))
+        return {};
+    if (!sorter_) {
+        auto loaded = xdp::Sorter::load();
+        if (!loaded)
+            return loaded.error();
+        sorter_.emplace(std::move(*loaded));
     }
+    if (auto published = sorter_->publish(table, state.generation()); !published)
+        return published;
+    for (const SteeredInterface& interface : interfaces)
+        if (auto steered = steer(interface); !steered)
+            return Error{"steering on " + interface.name + ": " + steered.error().sentence};
     return {};
+}
+
+Expected<void> BpfSteering::steer(const SteeredInterface& interface) {
+    if (!steers(interface))
+        return {};
+    auto [entry, added] = steering_.try_emplace(interface.ifindex, interface.ifindex);
+    return entry->second.connect(targets());
+}
+
+void BpfSteering::set_balancer(int program) {
+    balancer_ = program;
+    for (auto& [ifindex, steering] : steering_)
+        if (auto connected = steering.connect(targets()); !connected)
+            spdlog::warn("{}", connected.error().sentence);
+}
+
+Expected<void> BpfSteering::balance_in_place(bool in_place) {
+    return sorter_ ? sorter_->balance_in_place(in_place) : Expected<void>();
+}
+
+void BpfSteering::look_for_programs(bool attach) {
+    for (auto& [ifindex, steering] : steering_) {
+        const auto found = steering.find();
+        if (!found) // another's program, or no interface: publish() says so
+            continue;
+        const bool absent = *found == xdp::SteeringProgram::kAbsent;
+        if (*found == xdp::SteeringProgram::kKnown || (absent && !attach))
+            continue;
+        auto done = absent ? steering.attach() : Expected<void>();
+        if (done)
+            done = steering.connect(targets());
+        if (!done)
+            spdlog::debug("{}", done.error().sentence);
+    }
 }
 
 bool BpfSteering::intact(const std::vector<SteeredInterface>& interfaces) {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // PacketSteering over xdp/: the guard on every kernel-side interface, and with the DPDK engine the
-// steering program's maps on the kernel-visible ones.
+// sorter behind the steering programs of the kernel-visible ones.
 #pragma once
 
 #include <map>
@@ -9,6 +9,7 @@
 #include "control/engine_choice.hpp"
 #include "control/packet_steering.hpp"
 #include "xdp/guard.hpp"
+#include "xdp/sorter.hpp"
 #include "xdp/steering.hpp"
 
 namespace weir::control {
@@ -25,19 +26,35 @@ public:
     std::uint64_t* lease(std::size_t number) override;
     std::vector<GuardCount> guard_counts() override;
 
+    // --- for an engine that stands in for the dataplane (StandInEngine) -------------------------
+
+    // The program that balances what finds no socket; -1: none any more. It stays the caller's.
+    void set_balancer(int program);
+    // Whether everything that is ours goes there, sockets or none.
+    Expected<void> balance_in_place(bool in_place);
+    // Enters sorter and balancer into steering programs that a dataplane has attached since.
+    // `attach`: where there is none, with one of our own.
+    void look_for_programs(bool attach);
+
 private:
     [[nodiscard]] bool steers(const SteeredInterface& interface) const {
         return steers_ && !interface.bypassed;
     }
     Expected<void> guard(const SteeredInterface& interface, const xdp::MatchTableView& table,
                          std::uint64_t generation);
+    Expected<void> steer(const SteeredInterface& interface);
     Expected<void> make_leases();
+    [[nodiscard]] xdp::SteeringTargets targets() const {
+        return {.sorter = sorter_ ? sorter_->program() : -1, .balancer = balancer_};
+    }
     void forget_others(const std::vector<SteeredInterface>& interfaces);
 
     bool steers_;
     std::optional<xdp::Leases> leases_; // shared by the guards; made with the first loan or guard
     std::map<unsigned, xdp::Guard> guards_;
     std::map<unsigned, xdp::Steering> steering_;
+    std::optional<xdp::Sorter> sorter_; // loaded with the first publication
+    int balancer_ = -1;
 };
 
 // Takes the guard off the interface whose pin has this name. One that is gone has none.

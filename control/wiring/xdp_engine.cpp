@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// Taking up, publishing, attaching. What is read back: xdp_engine_views.cpp.
 #include "control/wiring/xdp_engine.hpp"
 
 #include <boost/asio/post.hpp>
@@ -7,29 +6,17 @@
 #include <spdlog/spdlog.h>
 
 #include <algorithm>
-#include <bit>
 #include <cstdio>
-#include <ctime>
 #include <filesystem>
-#include <span>
 
-#include "control/kernel/link.hpp"
 #include "xdp/bpffs.hpp"
 #include "xdp/steering.hpp"
 
 namespace weir::control {
 namespace {
 
-constexpr std::uint32_t kSpareTables = 64; // slot tables of the largest size that always fit
-
 std::string maps_in(const std::string& directory) {
     return directory + "/maps_" + std::to_string(WEIR_BALANCER_LAYOUT);
-}
-
-std::uint64_t now_ns() {
-    timespec now{};
-    ::clock_gettime(CLOCK_MONOTONIC, &now);
-    return std::uint64_t(now.tv_sec) * 1'000'000'000 + std::uint64_t(now.tv_nsec);
 }
 
 // What control mounts where others do not see it is gone with control, and the program with it.
@@ -45,42 +32,10 @@ std::vector<std::string> mount_problem(const std::string& directory, bool mounte
             "before it starts and name a directory on it with --bpffs"};
 }
 
-// Rows that the configuration needs, without those of its past.
-weir_balancer_capacities rows_of(const config::Config& config) {
-    weir_balancer_capacities rows{};
-    rows.vips = static_cast<std::uint32_t>(config.vips.size());
-    rows.pools = static_cast<std::uint32_t>(config.pools.size());
-    for (const config::PoolConfig& pool : config.pools) {
-        rows.backends += static_cast<std::uint32_t>(pool.backends.size());
-        rows.slot_rows += xdp::slot_rows_of(WEIR_MAGLEV_MAX_SIZE);
-    }
-    rows.members = rows.backends;
-    rows.next_hops = rows.backends;
-    return rows;
-}
-
-// With room for reloads: maps cannot grow.
-xdp::BalancerSizes sizes_for(const config::Config& config) {
-    const auto roomy = [](std::uint32_t rows, std::uint32_t least, std::uint32_t most) {
-        return std::min(std::max(std::bit_ceil(4 * rows), least), most);
-    };
-    const weir_balancer_capacities need = rows_of(config);
-    return {.rows = {.vips = roomy(need.vips, 256, WEIR_MAX_VIPS),
-                     .pools = roomy(need.pools, 256, WEIR_MAX_POOLS),
-                     .members = roomy(need.members, 4096, 4 * WEIR_MAX_BACKENDS),
-                     .backends = roomy(need.backends, 1024, WEIR_MAX_BACKENDS),
-                     .next_hops = roomy(need.next_hops, 1024, WEIR_MAX_NEXT_HOPS),
-                     // Two halves, of a table and its oldest backends each, and gaps between them.
-                     .slot_rows = 4 * need.slot_rows +
-                                  kSpareTables * xdp::slot_rows_of(WEIR_MAGLEV_MAX_SIZE)},
-            .connections = config.engine.connections};
-}
-
 } // namespace
 
 XdpEngine::XdpEngine(boost::asio::io_context& io, const std::string& directory)
-    : io_(io), directory_(directory), attachments_(directory + "/links"), tend_timer_(io),
-      sweep_timer_(io) {}
+    : io_(io), directory_(directory), attachments_(directory + "/links"), tend_timer_(io) {}
 
 XdpEngine::~XdpEngine() = default;
 
@@ -110,13 +65,12 @@ Expected<void> XdpEngine::start(const config::Config& config, Handlers handlers)
                          "forgotten: {}",
                          adopted.error().sentence);
     if (!balancer_) {
-        auto loaded = xdp::Balancer::load(sizes_for(config_));
+        auto loaded = xdp::Balancer::load(balancer_sizes_for(config_));
         if (!loaded)
             return loaded.error();
-        balancer_.emplace(std::move(*loaded));
+        if (auto taken = take_balancer(std::move(*loaded)); !taken)
+            return taken;
     }
-    if (auto made = make_counters(); !made)
-        return made;
     begin();
     return {};
 }
@@ -139,11 +93,20 @@ Expected<std::optional<std::string>> XdpEngine::find_maps() const {
     return std::optional<std::string>{};
 }
 
+Expected<void> XdpEngine::take_balancer(xdp::Balancer loaded) {
+    auto balancer = KernelBalancer::make(io_, std::move(loaded));
+    if (!balancer)
+        return balancer.error();
+    balancer_ = std::move(*balancer);
+    return {};
+}
+
 Expected<void> XdpEngine::adopt(const std::string& maps) {
     auto found = xdp::Balancer::adopt(maps);
     if (!found)
         return found.error();
-    balancer_.emplace(std::move(*found));
+    if (auto taken = take_balancer(std::move(*found)); !taken)
+        return taken;
     // Row numbers and health go on from there, whatever becomes of the maps.
     auto generation = found_generation();
     std::string why = generation ? unfit() : generation.error().sentence;
@@ -153,13 +116,13 @@ Expected<void> XdpEngine::adopt(const std::string& maps) {
         balancer_.reset();
         return Error{std::move(why)};
     }
-    live_ = found_;
+    balancer_->set_live(found_);
     kept_ = maps == maps_in(directory_);
     return {};
 }
 
 Expected<std::shared_ptr<const Generation>> XdpEngine::found_generation() const {
-    const auto published = balancer_->published();
+    const auto published = balancer_->maps().published();
     if (!published)
         return published.error();
     if (!*published)
@@ -181,8 +144,8 @@ Expected<std::shared_ptr<const Generation>> XdpEngine::found_generation() const 
 
 // Why the maps that were found cannot serve this configuration; empty: they can.
 std::string XdpEngine::unfit() const {
-    const xdp::BalancerSizes& have = balancer_->sizes();
-    const weir_balancer_capacities need = rows_of(config_);
+    const xdp::BalancerSizes& have = balancer_->maps().sizes();
+    const weir_balancer_capacities need = balancer_rows_of(config_);
     if (have.connections != config_.engine.connections)
         return "engine.connections was " + std::to_string(have.connections);
     if (have.rows.vips < need.vips || have.rows.pools < need.pools ||
@@ -190,7 +153,7 @@ std::string XdpEngine::unfit() const {
         have.rows.next_hops < need.next_hops || have.rows.slot_rows < 2 * need.slot_rows)
         return "the configuration has outgrown its maps";
     // Connections name interfaces by row.
-    const std::vector<std::uint32_t> before = balancer_->devices();
+    const std::vector<std::uint32_t> before = balancer_->maps().devices();
     for (std::size_t i = 0; i < std::min(before.size(), config_.interfaces.size()); i++)
         if (before[i] != ::if_nametoindex(config_.interfaces[i].kernel_interface.c_str()))
             return "its interfaces were others";
@@ -199,10 +162,10 @@ std::string XdpEngine::unfit() const {
 
 // As soon as all interfaces are there.
 void XdpEngine::begin() {
-    const auto present = devices();
-    Expected<void> attached = !present ? Expected<void>(present.error())
-                              : live_  ? attach()
-                                       : Expected<void>();
+    const auto present = interfaces_of(config_);
+    Expected<void> attached = !present            ? Expected<void>(present.error())
+                              : balancer_->live() ? attach()
+                                                  : Expected<void>();
     handlers_.problems("engine", attached ? std::vector<std::string>{}
                                           : std::vector{attached.error().sentence});
     if (!attached) {
@@ -214,55 +177,35 @@ void XdpEngine::begin() {
         return;
     }
     ready_ = true;
-    describe_interfaces();
+    balancer_->describe_interfaces(*netlink_, config_);
     spdlog::info("engine: the XDP balancer, {}",
-                 live_ ? "with the connections of generation " + std::to_string(live_->number())
-                       : "nothing published yet");
+                 live() ? "with the connections of generation " + std::to_string(live()->number())
+                        : "nothing published yet");
     boost::asio::post(io_, [this] {
         if (ready_)
             handlers_.ready(found_);
     });
     tend();
-    sweep();
+    balancer_->sweep();
 }
 
 void XdpEngine::stop() {
     ready_ = false;
     in_flight_.reset();
     tend_timer_.cancel();
-    sweep_timer_.cancel();
 }
 
 Expected<std::vector<InterfaceFacts>> XdpEngine::take_interfaces(const config::Config& config) {
-    std::vector<InterfaceFacts> facts;
-    for (const config::InterfaceConfig& interface : config.interfaces) {
-        const auto link = find_link(*netlink_, interface.kernel_interface);
-        if (!link)
-            return link.error();
-        facts.push_back(
-            {link->mac, static_cast<std::uint16_t>(std::min(link->mtu, 65535u)), false});
-    }
-    return facts;
+    return interface_facts(*netlink_, config);
 }
 
 // --- publishing ----------------------------------------------------------------------------------
-
-Expected<std::vector<std::uint32_t>> XdpEngine::devices() const {
-    std::vector<std::uint32_t> result;
-    for (const config::InterfaceConfig& interface : config_.interfaces) {
-        result.push_back(::if_nametoindex(interface.kernel_interface.c_str()));
-        if (result.back() == 0)
-            return Error{"interface " + interface.name + ": there is no " +
-                         interface.kernel_interface};
-    }
-    return result;
-}
 
 void XdpEngine::publish(std::shared_ptr<const Generation> generation) {
     in_flight_ = std::move(generation);
     const auto done = forward(*in_flight_);
     if (done)
-        live_ = in_flight_;
+        balancer_->set_live(in_flight_);
     boost::asio::post(io_, [this, accepted = done.has_value(),
                             why = done ? std::string() : done.error().sentence] {
         if (const auto answered = std::exchange(in_flight_, nullptr))
@@ -272,18 +215,17 @@ void XdpEngine::publish(std::shared_ptr<const Generation> generation) {
 
 // The maps first: a program is never attached before it knows what to do.
 Expected<void> XdpEngine::forward(const Generation& generation) {
-    const auto present = devices();
+    const auto present = interfaces_of(config_);
     if (!present)
         return present.error();
-    const bool first = balancer_->generation() == 0;
-    if (auto published = balancer_->publish(generation.state(), *present, now_ns()); !published)
+    const bool first = balancer_->maps().generation() == 0;
+    if (auto published = balancer_->publish(generation, *present); !published)
         return published;
-    engine_.hello.started_ns = balancer_->began_ns();
     auto attached = kept_ ? Expected<void>() : keep_maps();
     if (attached)
         attached = attach();
     if (!attached && first) {
-        const auto withdrawn = balancer_->withdraw();
+        const auto withdrawn = balancer_->maps().withdraw();
         return withdrawn ? attached : withdrawn;
     }
     return attached;
@@ -304,7 +246,7 @@ Expected<void> XdpEngine::attach() {
             xdp::program_on(ifindex) == "weir_steer")
             if (auto detached = xdp::Steering(ifindex).detach(); !detached)
                 return detached.error();
-        const auto mode = attachments_.attach(name, balancer_->program());
+        const auto mode = attachments_.attach(name, balancer_->maps().program());
         if (!mode)
             return mode.error();
         const bool native = *mode == xdp::AttachMode::kNative;
@@ -312,8 +254,7 @@ Expected<void> XdpEngine::attach() {
             spdlog::warn("the driver of {} has no native XDP: packets pass the generic path, which "
                          "is several times slower",
                          name);
-        std::snprintf(engine_.hello.interface[i].driver, sizeof(engine_.hello.interface[i].driver),
-                      "xdp, %s", native ? "native" : "generic");
+        balancer_->set_driver(i, std::string("xdp, ") + (native ? "native" : "generic"));
     }
     for (const std::string& name : attachments_.names())
         if (!wanted.contains(name)) {
@@ -336,7 +277,7 @@ Expected<void> XdpEngine::keep_maps() {
     xdp::remove_directory(maps);
     if (auto made = xdp::make_directory(maps); !made)
         return made;
-    return balancer_->pin(maps);
+    return balancer_->maps().pin(maps);
 }
 
 std::set<std::string> XdpEngine::release(const std::string& directory) {
@@ -375,37 +316,16 @@ void XdpEngine::tend() {
         if (!error)
             tend();
     });
-    if (!live_ || in_flight_)
+    if (!live() || in_flight_)
         return;
     const bool intact = std::all_of(
         config_.interfaces.begin(), config_.interfaces.end(),
         [this](const auto& interface) { return attachments_.intact(interface.kernel_interface); });
     if (intact)
         return;
-    const auto again = forward(*live_);
+    const auto again = forward(*live());
     handlers_.problems("engine interfaces",
                        again ? std::vector<std::string>{} : std::vector{again.error().sentence});
-}
-
-// In steps, between which everything else has its turn.
-void XdpEngine::sweep() {
-    const auto began = std::chrono::steady_clock::now();
-    const auto done =
-        live_ ? balancer_->sweep_step(pass_, live_->state(), now_ns()) : Expected<bool>(true);
-    pass_took_ += std::chrono::steady_clock::now() - began;
-    std::chrono::steady_clock::duration pause{};
-    if (!done || *done) {
-        if (!done)
-            spdlog::error("{}", done.error().sentence);
-        pause = std::max<std::chrono::steady_clock::duration>(kTend, kSweepShare * pass_took_);
-        pass_ = {};
-        pass_took_ = {};
-    }
-    sweep_timer_.expires_after(pause);
-    sweep_timer_.async_wait([this](const boost::system::error_code& error) {
-        if (!error)
-            sweep();
-    });
 }
 
 } // namespace weir::control

@@ -13,8 +13,8 @@
 
 #include "control/engine_link/forwarding_engine.hpp"
 #include "control/kernel/netlink_socket.hpp"
+#include "control/wiring/kernel_balancer.hpp"
 #include "xdp/attachments.hpp"
-#include "xdp/balancer.hpp"
 
 namespace weir::control {
 
@@ -27,10 +27,17 @@ public:
     [[nodiscard]] std::string name() const override { return "the XDP balancer"; }
     Expected<void> start(const config::Config& config, Handlers handlers) override;
     void stop() override;
-    [[nodiscard]] const Engine* engine() const override { return ready_ ? &engine_ : nullptr; }
+    [[nodiscard]] const Engine* engine() const override {
+        return ready_ ? &balancer_->engine() : nullptr;
+    }
     [[nodiscard]] std::string last_end() const override { return ""; }
-    void refresh() override;
-    [[nodiscard]] std::shared_ptr<const Generation> live() const override { return live_; }
+    void refresh() override {
+        if (ready_)
+            balancer_->refresh();
+    }
+    [[nodiscard]] std::shared_ptr<const Generation> live() const override {
+        return balancer_ ? balancer_->live() : nullptr;
+    }
     Expected<std::vector<InterfaceFacts>> take_interfaces(const config::Config& config) override;
     [[nodiscard]] bool publishing() const override { return in_flight_ != nullptr; }
     void publish(std::shared_ptr<const Generation> generation) override;
@@ -44,26 +51,18 @@ public:
                                           const config::Config& config);
 
 private:
-    class Connections; // engine()'s
-
     static constexpr std::chrono::seconds kTend{1};
-    static constexpr std::chrono::milliseconds kFresh{20}; // counters are not read more often
-    static constexpr int kSweepShare = 20; // a pass at most every so many times its own duration
 
     Expected<std::optional<std::string>> find_maps() const;
     Expected<void> adopt(const std::string& maps);
     Expected<std::shared_ptr<const Generation>> found_generation() const;
     std::string unfit() const;
-    Expected<void> make_counters();
-    void describe_interfaces();
-    Expected<std::vector<std::uint32_t>> devices() const;
+    Expected<void> take_balancer(xdp::Balancer loaded);
     void begin();
     Expected<void> forward(const Generation& generation);
     Expected<void> attach();
     Expected<void> keep_maps();
     void tend();
-    void sweep();
-    void count_rows();
 
     boost::asio::io_context& io_;
     std::string directory_;
@@ -71,21 +70,15 @@ private:
     config::Config config_;
     Handlers handlers_;
     std::optional<NetlinkSocket> netlink_;
-    std::optional<xdp::Balancer> balancer_;
+    std::unique_ptr<KernelBalancer> balancer_;
     bool kept_ = false; // the maps are pinned as those in use
     bool ready_ = false;
 
-    Engine engine_;
     std::shared_ptr<const Generation> found_; // running when this control began
-    std::shared_ptr<const Generation> live_;
     std::shared_ptr<const Generation> in_flight_;
     std::set<std::string> generic_; // interfaces of which it has been said
 
     boost::asio::steady_timer tend_timer_;
-    boost::asio::steady_timer sweep_timer_;
-    xdp::SweepPass pass_;
-    std::chrono::steady_clock::duration pass_took_{};
-    std::chrono::steady_clock::time_point refreshed_{};
 };
 
 } // namespace weir::control

@@ -10,6 +10,8 @@
 //   engine  -> control  Hello, Memory (counters), Memory (connections)*, Memory (legend),
 //                       Memory (captures)*, Memory (segment)*, Memory (root) if a generation is
 //                       running, Ready
+//   control -> engine   Memory (given), before the first Publish: connections that another engine
+//                       has made meanwhile
 //   control -> engine   Memory (segment)* for slot tables the engine does not hold, then Publish
 //   engine  -> control  Ack: accepted and live on every worker, or refused whole with the reason
 //   control -> engine   AttachTap: the kernel side of a bypassed interface exists now
@@ -30,7 +32,7 @@
 
 namespace weir::channel {
 
-inline constexpr std::uint32_t kProtocolVersion = 3;
+inline constexpr std::uint32_t kProtocolVersion = 4;
 inline constexpr const char* kSocketName = "dataplane.sock";
 // In the same directory: a running control process listens there.
 inline constexpr const char* kControlSocketName = "control.sock";
@@ -86,7 +88,8 @@ enum class MemoryKind : std::uint32_t {
     segment,
     root,
     captures,
-    legend
+    legend,
+    given, // lb::GivenConnection, sealed
 };
 
 struct Memory { // one descriptor attached

@@ -21,10 +21,10 @@ Expected<void> Devices::open_kernel_interface(std::size_t row) {
     const std::uint32_t queues = paired ? device.queue_count : 1;
     for (std::uint32_t first = 0; first < ports; first++) {
         const std::string name = "net_af_xdp_" + std::to_string(row) + "_" + std::to_string(first);
-        const char* program = first + 1 == ports ? "/steer.bpf.o" : "/placeholder.bpf.o";
-        std::string arguments =
-            "iface=" + device.config.kernel_interface + ",start_queue=" + std::to_string(first) +
-            ",queue_count=" + std::to_string(queues) + ",xdp_prog=" + bpf_directory_ + program;
+        std::string arguments = "iface=" + device.config.kernel_interface +
+                                ",start_queue=" + std::to_string(first) +
+                                ",queue_count=" + std::to_string(queues) +
+                                ",xdp_prog=" + bpf_directory_ + "/" + kSteeringObject;
         std::uint16_t port = 0;
         const OutputCapture capture;
         int result = rte_eal_hotplug_add("vdev", name.c_str(), arguments.c_str());
@@ -41,8 +41,7 @@ Expected<void> Devices::open_kernel_interface(std::size_t row) {
 
 // Setting up a port's queues loads the steering program and attaches it, which the driver refuses
 // beside another one: what a killed dataplane left is taken off first. With one port per queue each
-// port attaches a program of its own; the last stays, and the sockets of all go into its map. The
-// others are placeholders, because verifying the real one takes long.
+// port attaches a program of its own; the last stays, and the sockets of all go into its map.
 Expected<void> Devices::start_kernel_interface(Device& device, rte_mempool* pool) {
     const std::string& name = device.config.kernel_interface;
     std::vector<QueueSocket> sockets;

@@ -203,12 +203,27 @@ bool ChannelServer::handle_memory(channel::Packet& packet) {
     const auto memory = packet.as<channel::Memory>();
     if (!memory || !packet.descriptor)
         return false;
+    if (memory->kind == channel::MemoryKind::given)
+        return handle_given(std::move(packet.descriptor));
     if (memory->kind != channel::MemoryKind::segment)
         return !all_came_ && incoming_.take(*memory, std::move(packet.descriptor));
     if (!generations_)
         return false;
     if (auto added = generations_->add_segment(memory->id, std::move(packet.descriptor)); !added)
         spdlog::warn("refused: {}", added.error().sentence);
+    return true;
+}
+
+// What cannot be read is lost, and forwarding begins all the same.
+bool ChannelServer::handle_given(channel::Descriptor descriptor) {
+    if (!memory_ || generations_->running())
+        return false;
+    std::string problem;
+    auto given = channel::SharedMemory::map(std::move(descriptor), channel::Access::read_only, true,
+                                            problem);
+    if (!given || !memory_->take_given(std::move(*given)))
+        spdlog::warn("connections that the engine before has made are lost: {}",
+                     problem.empty() ? "they are of another layout" : problem);
     return true;
 }
 

@@ -5,6 +5,7 @@
 #include "dataplane/dpdk/output_capture.hpp"
 #include "dataplane/dpdk/rss.hpp"
 #include "dataplane/dpdk/start_plan.hpp"
+#include "dataplane/dpdk/xdp_program.hpp"
 
 #include <algorithm>
 #include <chrono>
@@ -100,11 +101,10 @@ Expected<Devices> Devices::survey(const config::Config& config, std::string bpf_
         const auto& name = device.config.kernel_interface;
         if (auto up = wait_until_up(name, device.config_key(), kUpWaitMs); !up)
             return up.error();
-        for (const char* file : {"/steer.bpf.o", "/placeholder.bpf.o"})
-            if (const std::string object = devices.bpf_directory_ + file;
-                !std::filesystem::exists(object))
-                return Error{"the steering program " + object +
-                             " is not there: reinstall Weir or set WEIR_BPF_DIR to its directory"};
+        if (const std::string object = devices.bpf_directory_ + "/" + kSteeringObject;
+            !std::filesystem::exists(object))
+            return Error{"the steering program " + object +
+                         " is not there: reinstall Weir or set WEIR_BPF_DIR to its directory"};
     }
     return devices;
 }

@@ -280,10 +280,11 @@ void Engine::take_over(const lb::ForwardingState& first) {
     const auto numbers = memory_->take_over(first, spread_in_use_.load(std::memory_order_relaxed));
     if (!numbers)
         return;
-    spdlog::info("took over {} connections of the dataplane before in {:.0f} ms: {} of them moved "
-                 "to another worker; {} refused, {} half open",
-                 numbers->adopted, static_cast<double>(monotonic_ns() - began_ns) / kMillisecond_ns,
-                 numbers->moved, numbers->refused, numbers->half_open);
+    spdlog::info(
+        "took over {} connections in {:.0f} ms: {} of them moved to another worker, {} are "
+        "those of another engine; {} refused, {} half open",
+        numbers->adopted, static_cast<double>(monotonic_ns() - began_ns) / kMillisecond_ns,
+        numbers->moved, numbers->given, numbers->refused, numbers->half_open);
 }
 
 // So that they follow it from the first packet on.

@@ -147,15 +147,28 @@ void EngineMemory::inherit_late(Inheritance inheritance) {
     takeover_ = std::move(inheritance.takeover);
 }
 
+bool EngineMemory::take_given(channel::SharedMemory given) {
+    if (!lb::given_connections(given.bytes()))
+        return false;
+    given_ = std::move(given);
+    return true;
+}
+
 std::optional<lb::Takeover::Numbers> EngineMemory::take_over(const lb::ForwardingState& first,
                                                              const lb::Spread* spread) {
+    const auto given = lb::given_connections(given_.bytes());
+    if (!takeover_ && given && !given->empty())
+        takeover_ = std::make_unique<lb::Takeover>(*legend_, workers());
     if (!takeover_)
         return std::nullopt;
+    if (given)
+        takeover_->give(*given);
     const lb::Takeover::Now now{first, spread, monotonic_s(), parts_, *counters_};
     for_each_worker(workers(), [&](std::uint32_t worker) { takeover_->look_through(worker, now); });
     const lb::Takeover::Numbers numbers = takeover_->settle(now, *strays_);
     takeover_.reset();
     late_legend_ = {};
+    given_ = {};
     return numbers;
 }
 

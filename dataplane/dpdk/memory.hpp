@@ -34,7 +34,11 @@ public:
 
     // Something was left after all, and no generation is there yet.
     void inherit_late(Inheritance inheritance);
-    // With the first generation, before a worker sees it: what was left goes on by it.
+    // Another engine has made connections meanwhile (lb/given_connection.hpp), and no generation is
+    // there yet. False: the memory holds something else.
+    bool take_given(channel::SharedMemory given);
+    // With the first generation, before a worker sees it: what was left, and what was given, goes
+    // on by it.
     std::optional<lb::Takeover::Numbers> take_over(const lb::ForwardingState& first,
                                                    const lb::Spread* spread);
     // From now on rows mean what `state` says. Before a worker sees it.
@@ -75,6 +79,7 @@ private:
     std::unique_ptr<lb::StrayReplies> strays_;
     std::unique_ptr<lb::Takeover> takeover_; // until the first generation
     channel::SharedMemory late_legend_;      // what a late takeover_ reads
+    channel::SharedMemory given_;
     std::vector<channel::SharedMemory> capture_memory_;
     std::unique_ptr<lb::CaptureOrder> capture_order_; // the engine's own, not shared
     bool huge_ = false;

@@ -14,6 +14,7 @@
 namespace weir::dpdk {
 
 inline constexpr const char* kSteeringProgram = "weir_steer";
+inline constexpr const char* kSteeringObject = "steer.bpf.o"; // the file that has it
 
 // The id of the attached program, 0: none.
 Expected<std::uint32_t> attached_program(unsigned ifindex);

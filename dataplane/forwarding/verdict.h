@@ -100,7 +100,9 @@ enum weir_verdict_class {
     X(DROP_TOO_BIG, drop_too_big, DROP, "larger than the way to the backend or client allows")     \
     X(DROP_NO_BUFFER, drop_no_buffer, DROP, "no packet buffer was free for a copy of it")          \
     X(DROP_RING_FULL, drop_ring_full, DROP, "the owning worker's ring was full")                   \
-    X(DROP_TX_FULL, drop_tx_full, DROP, "the port's transmit queue was full")
+    X(DROP_TX_FULL, drop_tx_full, DROP, "the port's transmit queue was full")                      \
+    X(DROP_STANDING_IN, drop_standing_in, DROP,                                                    \
+      "of no connection that is known while another engine takes over or gives back")
 
 enum weir_verdict {
     WEIR_UNDECIDED = 0, /* no verdict yet: the next stage looks at it */

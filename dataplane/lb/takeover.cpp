@@ -13,6 +13,7 @@ Takeover::Numbers& Takeover::Numbers::operator+=(const Numbers& other) {
     moved += other.moved;
     refused += other.refused;
     half_open += other.half_open;
+    given += other.given;
     return *this;
 }
 
@@ -58,24 +59,45 @@ bool Takeover::too_old(std::uint16_t last_seen_s, const Now& now) const {
     return (age >= kAhead ? 0 : age) + gap_s(now) >= kLongestTimeout_s;
 }
 
+namespace {
+
+// Whether the state has what the row's numbers name, and its VIP such connections.
+bool has_rows(const ForwardingState& state, const HotRow& row) {
+    if (row.state == kRowFree || row.state >= WEIR_STATE_COUNT || row.vip >= state.vips().size() ||
+        row.backend >= state.backends().size())
+        return false;
+    const bool full_nat = state.vips()[row.vip].forward == WEIR_FORWARD_FULL_NAT;
+    if (full_nat != (row.snat_port != 0))
+        return false;
+    return !full_nat || row.snat_address < state.snat().size();
+}
+
+ColdRow hashes_of(const ForwardingState& state, const HotRow& row) {
+    ColdRow cold{};
+    const weir_flow flow = forward_flow(state, row);
+    cold.forward_hash = index_hash(weir_flow_hash(&state.hash_key(), &flow));
+    if ((row.flags & kRowReplyIndexed) != 0) {
+        const weir_flow reply = reply_flow(state, row);
+        cold.reply_hash = index_hash(weir_flow_hash(&state.hash_key(), &reply));
+    }
+    return cold;
+}
+
+} // namespace
+
 // Whether the numbers of the row name the same things as when it was written.
 bool Takeover::still_means(const HotRow& row, const Now& now) const {
     const ForwardingState& state = now.state;
-    if (row.state >= WEIR_STATE_COUNT || row.vip >= state.vips().size() ||
-        row.backend >= state.backends().size())
+    if (!has_rows(state, row))
         return false;
     const weir_vip_row& vip = state.vips()[row.vip];
-    const bool dsr = weir_forward_is_dsr(vip.forward);
-    const bool full_nat = vip.forward == WEIR_FORWARD_FULL_NAT;
     if (legend_.vips[row.vip] == 0 || legend_.vips[row.vip] != fingerprint(vip) ||
         legend_.backends[row.backend] == 0 ||
         legend_.backends[row.backend] != fingerprint(state.backends()[row.backend]))
         return false;
-    if (dsr == ((row.flags & kRowReplyIndexed) != 0) || full_nat != (row.snat_port != 0))
+    if (weir_forward_is_dsr(vip.forward) == ((row.flags & kRowReplyIndexed) != 0))
         return false;
-    if (!full_nat)
-        return true;
-    return row.snat_address < state.snat().size() &&
+    return vip.forward != WEIR_FORWARD_FULL_NAT ||
            legend_.snat[row.snat_address] == fingerprint(state.snat()[row.snat_address]);
 }
 
@@ -146,17 +168,20 @@ void Takeover::look_through(std::uint32_t worker, const Now& now) {
         *memory.persistence = {};
 }
 
-void Takeover::place(const Saved& saved, const Now& now) {
+bool Takeover::place(const Saved& saved, const Now& now) {
     const std::uint32_t owner = owner_of_row(now.state, workers_of(now), saved.row);
     WorkerMemory& memory = now.workers[owner];
     HotRow row = saved.row;
     row.last_hop = kNoLastHop;
-    if (saved.row.last_hop != kNoLastHop && may_use(saved.hop, now))
+    const bool hop_holds =
+        saved.given ? saved.hop.interface < now.state.interfaces().size() : may_use(saved.hop, now);
+    if (saved.row.last_hop != kNoLastHop && hop_holds)
         row.last_hop =
             memory.last_hops->acquire(saved.hop.mac, saved.hop.vlan_tci, saved.hop.interface) &
             kNoLastHop;
     row.flags = ((row.flags & ~unsigned{kRowCallerFlags}) | flags_of(owner, row, now)) & 0xf;
-    if (memory.table.restore(row, saved.cold).outcome == InsertOutcome::kInserted) {
+    const bool placed = memory.table.restore(row, saved.cold).outcome == InsertOutcome::kInserted;
+    if (placed) {
         account(owner, row, now);
         shares_[owner].numbers.moved += owner != saved.worker;
     } else {
@@ -165,6 +190,55 @@ void Takeover::place(const Saved& saved, const Now& now) {
     }
     if (saved.entry != kNoEntry)
         now.workers[saved.worker].table.erase(saved.entry);
+    return placed;
+}
+
+// An entry that was accounted for and ends all the same.
+void Takeover::give_way(std::uint32_t worker, EntryIndex entry, const Now& now) {
+    WorkerMemory& memory = now.workers[worker];
+    const HotRow row = memory.table.row(entry);
+    Share& share = shares_[worker];
+    share.numbers.adopted--;
+    now.counters.vip(worker, row.vip).connections_active--;
+    add_active(now.counters.backend(worker, row.backend), -1);
+    if ((row.flags & kRowStrayReplies) != 0) {
+        const weir_flow flow = reply_flow(now.state, row);
+        const std::uint64_t hash = weir_flow_hash(&now.state.hash_key(), &flow);
+        std::erase_if(share.strays, [&](const auto& stray) { return stray.reply_hash == hash; });
+    }
+    if (row.last_hop != kNoLastHop)
+        memory.last_hops->release(static_cast<std::uint16_t>(row.last_hop));
+    memory.table.erase(entry);
+}
+
+void Takeover::place_given(const GivenConnection& given, const Now& now) {
+    if (!has_rows(now.state, given.row)) {
+        shares_.front().numbers.refused++;
+        return;
+    }
+    Saved saved{given.row, {}, given.hop, 0, kNoEntry, true};
+    const bool dsr = weir_forward_is_dsr(now.state.vips()[saved.row.vip].forward);
+    saved.row.flags = dsr ? 0 : kRowReplyIndexed;
+    saved.cold = hashes_of(now.state, saved.row);
+    saved.cold.life.created_s = saved.row.last_seen_s;
+    saved.worker = owner_of_row(now.state, workers_of(now), saved.row);
+    ConnectionTable& table = now.workers[saved.worker].table;
+    const HotRow& row = saved.row;
+    const EntryIndex same =
+        table.find_forward(saved.cold.forward_hash,
+                           forward_key(row.client, row.client_port, row.service_port, row.vip));
+    if (same != kNoEntry) {
+        const HotRow& before = table.row(same);
+        if (before.backend == row.backend && before.snat_port == row.snat_port &&
+            before.snat_address == row.snat_address) {
+            table.update(same, static_cast<std::uint8_t>(row.state),
+                         static_cast<std::uint16_t>(before.last_hop), row.last_seen_s);
+            return;
+        }
+        give_way(saved.worker, same, now);
+    }
+    if (place(saved, now))
+        shares_[saved.worker].numbers.given++;
 }
 
 // What was remembered of a client's network goes to every worker: the entry does not say whose it
@@ -205,6 +279,8 @@ Takeover::Numbers Takeover::settle(const Now& now, StrayReplies& strays) {
         else
             shares_.front().numbers.refused++;
     }
+    for (const GivenConnection& given : given_)
+        place_given(given, now);
     spread_networks(now);
     return publish(now, strays);
 }

@@ -8,13 +8,16 @@
 //
 // A connection goes on if its row says the same as before: its VIP, backend and SNAT address are
 // still what the legend calls them, and it is not too old for any timeout. It goes on with the
-// worker that owns it now. Everything is done so that a process killed in the middle of it leaves
-// what the next one can adopt: a connection is first put where it belongs, then taken away where it
-// was, and the legend is not rewritten before all is done.
+// worker that owns it now. What another engine has made in the meantime (give()) is newer than
+// anything that was left, and named by the first generation's own numbers. Everything is done so
+// that a process killed in the middle of it leaves what the next one can adopt: a connection is
+// first put where it belongs, then taken away where it was, and the legend is not rewritten before
+// all is done.
 #pragma once
 
 #include "dataplane/lb/connection_owner.hpp"
 #include "dataplane/lb/counters.hpp"
+#include "dataplane/lb/given_connection.hpp"
 #include "dataplane/lb/row_legend.hpp"
 #include "dataplane/lb/stray_replies.hpp"
 #include "dataplane/lb/worker_memory.hpp"
@@ -34,6 +37,7 @@ public:
         std::uint64_t moved = 0;     // of them, those of another worker than before
         std::uint64_t refused = 0;   // damaged, doubled, too old, or no longer meaning the same
         std::uint64_t half_open = 0; // let go: their client will try again
+        std::uint64_t given = 0;     // of the adopted, those of another engine
         Numbers& operator+=(const Numbers& other);
     };
 
@@ -44,6 +48,9 @@ public:
     void note_adopted(std::uint32_t worker, const WorkerMemory::Adopted& adopted);
     // Reads out a former worker's memory, of any geometry. False: it holds nothing that we know.
     bool salvage(std::span<const std::byte> memory);
+
+    // Another engine's connections, which stay the caller's until settle().
+    void give(std::span<const GivenConnection> connections) { given_ = connections; }
 
     // REQUIRES: no worker runs by a generation yet. look_through() once for each worker.
     struct Now {
@@ -63,6 +70,7 @@ private:
         LastHop hop; // what row.last_hop named, if anything
         std::uint32_t worker;
         EntryIndex entry; // kNoEntry: of memory that was read out
+        bool given = false;
     };
     struct Share { // of one worker
         Numbers numbers;
@@ -77,7 +85,9 @@ private:
     bool too_old(std::uint16_t last_seen_s, const Now& now) const;
     bool may_use(const LastHop& hop, const Now& now) const;
     void keep(std::uint32_t worker, EntryIndex entry, const Now& now);
-    void place(const Saved& saved, const Now& now);
+    bool place(const Saved& saved, const Now& now);
+    void place_given(const GivenConnection& given, const Now& now);
+    void give_way(std::uint32_t worker, EntryIndex entry, const Now& now);
     void account(std::uint32_t worker, const HotRow& row, const Now& now);
     std::uint8_t flags_of(std::uint32_t worker, const HotRow& row, const Now& now) const;
     void spread_networks(const Now& now);
@@ -89,6 +99,7 @@ private:
     const RowLegend& legend_;
     std::vector<Share> shares_;
     std::vector<Saved> salvaged_;
+    std::span<const GivenConnection> given_;
     std::vector<std::unique_ptr<PersistenceTable>> networks_; // of memory that was read out
 };
 

@@ -81,6 +81,7 @@ ELSEWHERE = {
     "drop_punt_queue_full": "worker_test.cpp, kernel_path_test.cpp: here the queue is emptied after every burst",
     "drop_ring_full": "kernel_path_test.cpp: here the workers take turns until their rings are empty",
     "drop_tx_full": "worker_test.cpp: here the transmit ring is longer than any burst",
+    "drop_standing_in": "balancer_given_test.cpp: here no engine takes another's place",
     "drop_no_buffer": "worker_fragments_test.cpp: here the buffers do not run out",
 }
 

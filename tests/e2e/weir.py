@@ -45,6 +45,7 @@ class Weir:
         self.spawn = spawn  # else control and dataplane are started apart, as by two units
         self.dataplane: subprocess.Popen | None = None
         self.installed = BUILD  # where the programs are run from
+        self.options: tuple[str, ...] = ()  # more of weir-control's
 
     # -- life ---------------------------------------------------------------------------------------------------
 
@@ -55,7 +56,7 @@ class Weir:
         self.lab.reset_lb()
         if self.spec.device == "tap":
             self.lab.hide_uplink()
-        if self.spec.device == "xdp":
+        if self.spec.device != "tap":  # the kernel's balancer forwards, or stands in for the dataplane
             self.lab.let_xdp_send(BUILD / "tests" / "xdp_pass.bpf.o")
         self.config.write_text(config or self.spec.toml())
         self.start_control()
@@ -70,15 +71,18 @@ class Weir:
     def start_control(self) -> None:
         spawn = ["--spawn-dataplane"] if self.spawn else []
         self.control = self.lab.lb.popen(str(self.installed / "weir-control"), "--config", str(self.config),
-                                         *self.place(), *spawn, log=self.log_path)
+                                         *self.place(), *spawn, *self.options, log=self.log_path)
 
     def start_dataplane(self) -> None:
         self.dataplane = self.lab.lb.popen(program("weir-dataplane"), "--config", str(self.config), "--runtime-dir",
                                            str(self.runtime), log=self.log_path)
 
     def kill_dataplane(self) -> None:
+        self.end_dataplane(signal.SIGKILL)
+
+    def end_dataplane(self, how: signal.Signals) -> None:
         assert self.dataplane is not None
-        self.dataplane.kill()
+        self.dataplane.send_signal(how)
         self.dataplane.wait()
 
     def install(self) -> None:
@@ -109,7 +113,7 @@ class Weir:
         if self.control is not None and self.control.poll() is not None:
             raise LabError(f"weir-control ended with code {self.control.returncode}")
         code, status = self.ctl("status", check=False)
-        return status if code == 0 and status.get("ready") else None
+        return status if code == 0 and status.get("ready") and not status["engine"].get("standing_in") else None
 
     def wait_backends_up(self, timeout_s: float = START_LIMIT_S) -> None:
         self._or_log(lambda: wait_for("all backends are up", lambda: all(

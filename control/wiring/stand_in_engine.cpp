@@ -1,0 +1,429 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "control/wiring/stand_in_engine.hpp"
+
+#include <boost/asio/post.hpp>
+#include <fmt/format.h>
+#include <spdlog/spdlog.h>
+
+#include <algorithm>
+#include <span>
+#include <utility>
+
+#include "dataplane/forwarding/connection_state.h"
+#include "dataplane/forwarding/exceptions.h"
+#include "dataplane/lb/given_connection.hpp"
+
+namespace weir::control {
+
+namespace asio = boost::asio;
+
+namespace {
+
+double milliseconds(std::chrono::steady_clock::duration time) {
+    return std::chrono::duration<double, std::milli>(time).count();
+}
+
+// Seconds of the monotonic clock whose low 16 bits a table's row has; not in the future.
+std::uint32_t seconds_of(std::uint16_t low, std::uint32_t now_s) {
+    const auto age = static_cast<std::uint16_t>(now_s - low);
+    return now_s - (age >= 0xff00 ? 0 : age); // a clock a little ahead of ours
+}
+
+// A dataplane's connection as the balancer has it; nothing: it is too old, or says nothing that
+// the balancer could go by.
+std::optional<xdp::Balancer::Given> given_of(const lb::ConnectionReader::Connection& found,
+                                             const lb::LastHops& hops,
+                                             const lb::ForwardingState& state,
+                                             std::uint32_t now_s) {
+    const lb::HotRow& row = found.row;
+    if ((row.flags & lb::kRowProbation) != 0 || row.vip >= state.vips().size() ||
+        row.state >= WEIR_STATE_COUNT)
+        return std::nullopt;
+    xdp::Balancer::Given given{};
+    given.key = {.client = row.client,
+                 .client_port = row.client_port,
+                 .service_port = row.service_port,
+                 .vip = row.vip};
+    weir_connection& connection = given.connection;
+    connection.backend = row.backend;
+    connection.last_seen_s = seconds_of(row.last_seen_s, now_s);
+    connection.created_s = seconds_of(found.cold.life.created_s, now_s);
+    connection.snat_port = row.snat_port;
+    connection.snat_address = static_cast<std::uint8_t>(row.snat_address);
+    connection.state = static_cast<std::uint8_t>(row.state);
+    connection.given = connection.state;
+    connection.vlan_tci = WEIR_NO_VLAN;
+    if (now_s - connection.last_seen_s >=
+        weir_entry_timeout_s(&state.vips()[row.vip], connection.state))
+        return std::nullopt;
+    if (row.last_hop != lb::kNoLastHop) {
+        const lb::LastHop& hop = hops.at(static_cast<std::uint16_t>(row.last_hop));
+        std::copy_n(hop.mac, sizeof(connection.mac), connection.mac);
+        connection.vlan_tci = hop.vlan_tci;
+        connection.interface = hop.interface;
+    }
+    return given;
+}
+
+lb::GivenConnection given_connection_of(const weir_connection_key& key,
+                                        const weir_connection& connection) {
+    lb::GivenConnection given{};
+    given.row.client = key.client;
+    given.row.client_port = key.client_port;
+    given.row.service_port = key.service_port;
+    given.row.vip = static_cast<std::uint16_t>(key.vip);
+    given.row.snat_port = connection.snat_port;
+    given.row.backend = connection.backend & (lb::kBackendRowLimit - 1);
+    given.row.snat_address = connection.snat_address;
+    given.row.state = connection.state & 0xf;
+    given.row.last_seen_s = static_cast<std::uint16_t>(connection.last_seen_s);
+    given.row.last_hop = 0; // `hop` has it
+    std::copy_n(connection.mac, sizeof(given.hop.mac), given.hop.mac);
+    given.hop.vlan_tci = connection.vlan_tci;
+    given.hop.interface = connection.interface;
+    return given;
+}
+
+} // namespace
+
+StandInEngine::StandInEngine(asio::io_context& io, DpdkEngineSettings settings,
+                             BpfSteering& steering)
+    : io_(io), steering_(steering), dataplane_(io, std::move(settings)), holds_timer_(io),
+      look_timer_(io) {}
+
+StandInEngine::~StandInEngine() {
+    if (loader_.joinable())
+        loader_.join();
+}
+
+bool StandInEngine::fits(const config::Config& config) {
+    return std::all_of(config.interfaces.begin(), config.interfaces.end(),
+                       [](const auto& interface) { return interface.is_kernel_visible(); });
+}
+
+// --- the engine that there is --------------------------------------------------------------------
+
+Expected<void> StandInEngine::start(const config::Config& config, Handlers handlers) {
+    config_ = config;
+    handlers_ = std::move(handlers);
+    auto socket = NetlinkSocket::open();
+    if (!socket)
+        return socket.error();
+    netlink_.emplace(std::move(*socket));
+    return dataplane_.start(config, dataplane_handlers());
+}
+
+void StandInEngine::stop() {
+    dataplane_.stop();
+    holds_timer_.cancel();
+    look_timer_.cancel();
+}
+
+const Engine* StandInEngine::engine() const {
+    if (dataplane_there())
+        return dataplane_.engine();
+    return standing_in_ ? &balancer_->engine() : nullptr;
+}
+
+void StandInEngine::refresh() {
+    if (standing_in_ && !dataplane_there())
+        balancer_->refresh();
+}
+
+std::shared_ptr<const Generation> StandInEngine::live() const {
+    return standing_in_ && !dataplane_there() ? balancer_->live() : dataplane_.live();
+}
+
+Expected<std::vector<InterfaceFacts>> StandInEngine::take_interfaces(const config::Config& config) {
+    if (dataplane_there())
+        return dataplane_.take_interfaces(config);
+    return interface_facts(*netlink_, config);
+}
+
+bool StandInEngine::publishing() const {
+    return dataplane_there() ? dataplane_.publishing() : in_flight_ != nullptr;
+}
+
+void StandInEngine::publish(std::shared_ptr<const Generation> generation) {
+    if (dataplane_there()) {
+        dataplane_.publish(std::move(generation));
+        return;
+    }
+    in_flight_ = std::move(generation);
+    const auto done = follow(in_flight_);
+    asio::post(io_, [this, accepted = done.has_value(),
+                     why = done ? std::string() : done.error().sentence] {
+        if (const auto answered = std::exchange(in_flight_, nullptr); answered && standing_in_)
+            handlers_.answered(answered, accepted, why);
+    });
+}
+
+ForwardingEngine::Handlers StandInEngine::dataplane_handlers() {
+    Handlers handlers = handlers_;
+    handlers.ready = [this](const std::shared_ptr<const Generation>& running) {
+        dataplane_ready(running);
+    };
+    handlers.lost = [this] { dataplane_lost(); };
+    handlers.answered = [this](std::shared_ptr<const Generation> generation, bool accepted,
+                               const std::string& reason) {
+        if (accepted)
+            dataplane_accepted(generation);
+        handlers_.answered(std::move(generation), accepted, reason);
+    };
+    return handlers;
+}
+
+// --- a balancer at hand --------------------------------------------------------------------------
+
+// The kernel verifies it for as long as a second: not in this thread.
+void StandInEngine::load() {
+    if (loading_)
+        return;
+    if (loader_.joinable())
+        loader_.join();
+    loading_ = true;
+    loader_ = std::thread([this, sizes = balancer_sizes_for(config_)] {
+        auto balancer = std::make_shared<Expected<xdp::Balancer>>(xdp::Balancer::load(sizes));
+        asio::post(io_, [this, balancer] { loaded(std::move(*balancer)); });
+    });
+}
+
+void StandInEngine::loaded(Expected<xdp::Balancer> balancer) {
+    loading_ = false;
+    auto made = balancer ? KernelBalancer::make(io_, std::move(*balancer))
+                         : Expected<std::unique_ptr<KernelBalancer>>(balancer.error());
+    handlers_.problems("stand-in",
+                       made ? std::vector<std::string>{}
+                            : std::vector{"nothing would forward while weir-dataplane is gone: " +
+                                          made.error().sentence});
+    if (!made)
+        return;
+    balancer_ = std::move(*made);
+    balancer_->describe_interfaces(*netlink_, config_);
+    for (std::size_t i = 0; i < config_.interfaces.size(); i++)
+        balancer_->set_driver(i, "xdp, in place");
+    balancer_->maps().begin_giving();
+    hold_all();
+    if (const auto live = dataplane_.live(); live && dataplane_there())
+        if (auto followed = follow(live); !followed)
+            spdlog::warn("{}", followed.error().sentence);
+}
+
+void StandInEngine::retire() {
+    steering_.set_balancer(-1);
+    balancer_.reset();
+}
+
+// The balancer forwards by this generation, too, from when it has to.
+Expected<void> StandInEngine::follow(const std::shared_ptr<const Generation>& generation) {
+    const auto interfaces = interfaces_of(config_);
+    if (!interfaces)
+        return interfaces.error();
+    if (auto published = balancer_->publish(*generation, *interfaces); !published)
+        return published;
+    const bool first = balancer_->live() == nullptr;
+    balancer_->set_live(generation);
+    if (!standing_in_)
+        hold_unknown();
+    if (first) {
+        steering_.set_balancer(balancer_->maps().program());
+        refresh_holds();
+        spdlog::info("the kernel's balancer that would stand in is ready");
+    }
+    return {};
+}
+
+// --- what it could not know ----------------------------------------------------------------------
+
+void StandInEngine::hold_all() {
+    for (std::uint32_t row = 0; row < balancer_->maps().sizes().rows.vips; row++)
+        balancer_->maps().hold(row, true);
+}
+
+// The slots alone say where flows of a VIP go that records exceptions, as long as it has none.
+void StandInEngine::hold_unknown() {
+    const auto vips = balancer_->live()->state().vips();
+    for (std::uint32_t row = 0; row < vips.size(); row++) {
+        const bool recorded = std::any_of(tables_.begin(), tables_.end(), [&](const auto& table) {
+            const auto reader = lb::ConnectionReader::open(table.bytes());
+            return !reader || row >= reader->vips() ||
+                   reader->vip_entries(static_cast<std::uint16_t>(row)) != 0;
+        });
+        const bool by_slots = (vips[row].flags & WEIR_VIP_EXCEPTIONS) != 0;
+        balancer_->maps().hold(row, !by_slots || recorded || tables_.empty());
+    }
+}
+
+void StandInEngine::refresh_holds() {
+    holds_timer_.expires_after(kRefreshHolds);
+    holds_timer_.async_wait([this](const boost::system::error_code& error) {
+        if (error || !balancer_ || standing_in_)
+            return;
+        hold_unknown();
+        refresh_holds();
+    });
+}
+
+// --- standing in ---------------------------------------------------------------------------------
+
+void StandInEngine::dataplane_lost() {
+    if (standing_in_) // a successor, which has not come to forward
+        resume();
+    else if (balancer_ && balancer_->live() && dataplane_.ended())
+        stand_in();
+    else
+        handlers_.lost();
+}
+
+void StandInEngine::stand_in() {
+    standing_in_ = true;
+    since_ = Clock::now();
+    if (auto turned = steering_.balance_in_place(true); !turned)
+        spdlog::error("{}", turned.error().sentence);
+    steering_.look_for_programs(true);
+    spdlog::warn("weir-dataplane is gone: the kernel's balancer forwards in its place");
+    handlers_.event(name(), "is gone; the kernel's balancer forwards in its place");
+    reading_ = {};
+    look();
+    resume();
+}
+
+void StandInEngine::resume() {
+    reading_.under_way = true;
+    read_tables();
+    handlers_.ready(balancer_->live());
+}
+
+// A dataplane that starts attaches a steering program of its own, and one that ends by itself takes
+// it off.
+void StandInEngine::look() {
+    look_timer_.expires_after(kLook);
+    look_timer_.async_wait([this](const boost::system::error_code& error) {
+        if (error || !standing_in_)
+            return;
+        steering_.look_for_programs(Clock::now() - since_ < kAttachFor);
+        look();
+    });
+}
+
+// A step.
+void StandInEngine::read_tables() {
+    if (!standing_in_ || !reading_.under_way)
+        return;
+    if (reading_.table == tables_.size()) {
+        tables_are_read();
+        return;
+    }
+    const auto left = lb::ForeignMemory::open(tables_[reading_.table].bytes());
+    const std::uint32_t end =
+        left ? std::min(left->table.capacity(), reading_.entry + kEntriesAtOnce) : 0;
+    const auto now_s = static_cast<std::uint32_t>(monotonic_ns() / 1'000'000'000);
+    const lb::ForwardingState& state = balancer_->live()->state();
+    std::vector<xdp::Balancer::Given> found;
+    for (std::uint32_t entry = reading_.entry; entry < end; entry++)
+        if (const auto connection = left->table.read(entry))
+            if (const auto given = given_of(*connection, *left->last_hops, state, now_s))
+                found.push_back(*given);
+    const auto given = balancer_->maps().give(found, state);
+    if (given)
+        reading_.given += *given;
+    else
+        spdlog::error("{}", given.error().sentence);
+    reading_.entry = end;
+    if (!left || end == left->table.capacity()) {
+        reading_.table++;
+        reading_.entry = 0;
+    }
+    asio::post(io_, [this] { read_tables(); });
+}
+
+void StandInEngine::tables_are_read() {
+    reading_.under_way = false;
+    for (std::uint32_t row = 0; row < balancer_->maps().sizes().rows.vips; row++)
+        balancer_->maps().hold(row, false);
+    if (std::exchange(reading_.finished, true))
+        return;
+    balancer_->maps().end_giving();
+    balancer_->sweep();
+    const std::string what = fmt::format("has {} connections of weir-dataplane, {:.1f} ms after "
+                                         "that was gone",
+                                         reading_.given, milliseconds(Clock::now() - since_));
+    spdlog::info("the kernel's balancer {}", what);
+    handlers_.event("the kernel's balancer", what);
+}
+
+// --- giving way ----------------------------------------------------------------------------------
+
+void StandInEngine::dataplane_ready(const std::shared_ptr<const Generation>& running) {
+    if (!standing_in_) {
+        handlers_.ready(running);
+        return;
+    }
+    in_flight_.reset();
+    reading_.under_way = false;
+    if (running) { // not one that has just started: its connections are its own
+        give_way();
+        handlers_.ready(running);
+        return;
+    }
+    hold_all();
+    if (auto waited = balancer_->maps().wait_for_programs(); !waited)
+        spdlog::warn("{}", waited.error().sentence);
+    if (const auto given = given_back(); given && !dataplane_.give(*given))
+        return; // it is gone again
+    handlers_.ready(running);
+}
+
+// What has begun here, or is in another state than when it came.
+std::optional<channel::SharedMemory> StandInEngine::given_back() const {
+    std::vector<lb::GivenConnection> connections;
+    const auto seen = balancer_->maps().for_each_connection(
+        [&](const weir_connection_key& key, const weir_connection& connection) {
+            if (connection.given != connection.state)
+                connections.push_back(given_connection_of(key, connection));
+        });
+    if (!seen)
+        spdlog::warn("{}", seen.error().sentence);
+    std::string problem;
+    auto memory = channel::SharedMemory::create_sealed(
+        "weir-given", std::as_bytes(std::span(connections)), problem);
+    if (!memory && !connections.empty())
+        spdlog::warn("the connections that began while weir-dataplane was gone are lost: {}",
+                     problem);
+    return memory;
+}
+
+// Every worker has the generation: packets go to them from here on.
+void StandInEngine::dataplane_accepted(const std::shared_ptr<const Generation>& generation) {
+    tables_ = dataplane_.kept().map();
+    if (standing_in_)
+        give_way();
+    if (!balancer_) {
+        load();
+        return;
+    }
+    if (auto followed = follow(generation); !followed) {
+        spdlog::info("the balancer that stands in is loaded anew: {}", followed.error().sentence);
+        retire();
+        load();
+    }
+}
+
+void StandInEngine::give_way() {
+    if (auto turned = steering_.balance_in_place(false); !turned)
+        spdlog::error("{}", turned.error().sentence);
+    standing_in_ = false;
+    look_timer_.cancel();
+    const auto counts = balancer_->maps().counts();
+    std::uint64_t sent = 0;
+    for (std::uint32_t port = 0; counts && port < WEIR_MAX_INTERFACES; port++)
+        sent += counts->ports[port].tx_packets;
+    const std::string what = fmt::format(
+        "forwards again, after {:.0f} ms in which the kernel's balancer sent {} packets",
+        milliseconds(Clock::now() - since_), sent);
+    spdlog::info("weir-dataplane {}", what);
+    handlers_.event(name(), what);
+    retire();
+}
+
+} // namespace weir::control

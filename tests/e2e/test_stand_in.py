@@ -1,0 +1,143 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""The dataplane is gone and nothing starts another one: the kernel's balancer forwards in its place, with its
+connections, and gives them back to the next one with those that began meanwhile."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pytest
+
+from lab import Lab
+from netns import wait_for
+from spec import FAMILIES, MODES, Spec, Vip
+from test_restart import Kept, Transfer, no_resets
+from traffic import http_many, tally, udp_many, wrk
+from weir import Node, Weir
+
+SPEC = Spec("veth", 2, weights=(10, 10, 10))
+ENDS = (signal.SIGKILL, signal.SIGTERM)
+
+
+@pytest.fixture
+def apart(lab: Lab, node: Node) -> Iterator[Weir]:
+    """control and dataplane, started apart: one that ends is not followed by another."""
+    node.stop()
+    weir = Weir(lab, SPEC, "apart", spawn=False)
+    try:
+        yield weir.start()
+    finally:
+        weir.stop()
+
+
+def stands_in(weir: Weir) -> bool:
+    return weir.status()["engine"].get("standing_in", False)
+
+
+def wait_until_it_could(weir: Weir) -> None:
+    """A balancer is loaded, in the background, when the dataplane has begun to forward."""
+    wait_for("the kernel's balancer is at hand", lambda: "would stand in is ready" in weir.log(400), 20)
+
+
+def wait_until_it_does(weir: Weir) -> None:
+    wait_for("the kernel's balancer stands in", lambda: stands_in(weir))
+    wait_for("it has the connections", lambda: "connections of weir-dataplane" in str(weir.ctl("events")[1]))
+
+
+def answered(weir: Weir, lab: Lab) -> None:
+    """New connections of every mode, protocol and family go to every backend."""
+    for vip in weir.spec.vips():
+        ask = http_many if vip.protocol == "tcp" else udp_many
+        got = tally(ask(lab.client, vip.address, vip.port, 40))
+        assert sum(got.values()) == 40 and len(got) == 3, (vip.name, got)
+
+
+@pytest.mark.parametrize("how", ENDS, ids=lambda how: how.name)
+def test_everything_goes_on_without_a_dataplane(lab: Lab, apart: Weir, how: signal.Signals) -> None:
+    vips = [Vip(mode, "tcp", family) for mode in MODES for family in FAMILIES]
+    wait_until_it_could(apart)
+    with no_resets(lab):
+        before = [Kept(lab, vip, 12) for vip in vips]
+        transfer = Transfer(lab, Vip("full-nat", "tcp", 4))
+        apart.end_dataplane(how)
+        transfer.wait_progress()
+        wait_until_it_does(apart)
+        for kept in before:
+            assert kept.ask() == kept.answers, "another backend, or another port towards it"
+        answered(apart, lab)
+        during = [Kept(lab, vip, 12) for vip in vips]
+        apart.assert_closed_books()
+        apart.start_dataplane()
+        apart.wait_ready()
+        assert not stands_in(apart)
+        transfer.wait_progress()
+        for kept in before + during:
+            assert kept.ask() == kept.answers, "another backend, or another port towards it"
+        transfer.assert_whole()
+        answered(apart, lab)
+        for kept in before + during:
+            kept.close()
+    apart.assert_closed_books()
+    assert apart.verdict("forwarded") > 0, "the dataplane has forwarded none of it"
+
+
+def test_without_one_nothing_goes_on(lab: Lab, node: Node) -> None:
+    """Negative control: with --no-stand-in the same client gets no answer."""
+    node.stop()
+    weir = Weir(lab, replace(SPEC, protocols=("tcp",), families=(4,)), "alone", spawn=False)
+    weir.options = ("--no-stand-in",)
+    try:
+        weir.start()
+        vip = Vip("full-nat", "tcp", 4)
+        with Kept(lab, vip, 2, timeout_s=1) as kept:
+            weir.end_dataplane(signal.SIGKILL)
+            assert kept.ask_broken() == 2
+        assert not stands_in(weir)
+    finally:
+        weir.stop()
+
+
+def test_it_is_published_to(lab: Lab, apart: Weir) -> None:
+    """Backends that fail, and that come back, while there is no dataplane."""
+    wait_until_it_could(apart)
+    apart.end_dataplane(signal.SIGKILL)
+    wait_until_it_does(apart)
+    vip = Vip("full-nat", "tcp", 4)
+    lab.backends[0].nginx.kill()
+    try:
+        wait_for("the generation in force gives it nothing", lambda: apart.is_out(vip.pool, "backend1"), 20)
+        assert len(tally(http_many(lab.client, vip.address, vip.port, 30))) == 2
+    finally:
+        lab.backends[0].nginx.restart()
+    wait_for("it is back", lambda: len(tally(http_many(lab.client, vip.address, vip.port, 30))) == 3, 20)
+    apart.start_dataplane()
+    apart.wait_ready()
+    assert len(tally(http_many(lab.client, vip.address, vip.port, 30))) == 3
+
+
+def retransmissions(lab: Lab) -> int:
+    text = lab.client.run("nstat", "-asz", "TcpRetransSegs")
+    return int(text.split("TcpRetransSegs")[1].split()[0])
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_wrk_sees_no_failure_across_kill_9(lab: Lab, node: Node, mode: str) -> None:
+    """Killed, and followed by another one that control starts: two changes of engine under load."""
+    weir = node.ensure(replace(SPEC, protocols=("tcp",), families=(4,)), fresh=True)
+    weir.wait_backends_up()
+    wait_until_it_could(weir)
+    before = retransmissions(lab)
+    pids = weir.dataplane_pids()
+    killer = subprocess.Popen(["/bin/sh", "-c", f"sleep 2; kill -9 {pids[0]}"])
+    result = wrk(lab.client, Vip(mode, "tcp", 4).address, 80, seconds=6)
+    killer.wait()
+    print(f"{result.requests} requests, {retransmissions(lab) - before} segments sent again")
+    print([e["text"] for e in weir.ctl("events")[1]["events"] if e["kind"] == "engine"])
+    assert weir.dataplane_pids() not in ([], pids)
+    assert result.errors == 0 and result.requests > 500, result.text
+    weir.wait_ready()
+    weir.assert_closed_books()
+    node.forget()

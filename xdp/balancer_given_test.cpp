@@ -1,0 +1,166 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// Another engine's connections on the loaded balancer: what is dropped before they are given, and
+// where their packets go afterwards.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <optional>
+
+#include "dataplane/forwarding/connection_state.h"
+#include "dataplane/forwarding/test_table.hpp"
+#include "xdp/balancer_sample.hpp"
+#include "xdp/test_lab.hpp"
+
+namespace weir::xdp {
+namespace {
+
+constexpr uint64_t kSecond_ns = 1'000'000'000;
+constexpr uint8_t kSyn = 0x02;
+constexpr uint8_t kAck = 0x10;
+constexpr int kFirst = 1; // last byte of the backends' MACs
+constexpr int kSecond = 2;
+constexpr int kDropped = -XDP_DROP;
+
+// The VIP of SampleGeneration on two backends with a next hop each; every slot is the first one's.
+class GivenToBalancer : public testing::Test {
+protected:
+    void SetUp() override {
+        if (std::string why = xdp_test::missing_permission(); !why.empty())
+            GTEST_SKIP() << why;
+        BalancerSizes sizes = kSampleSizes;
+        sizes.injected = true;
+        auto loaded = Balancer::load(sizes);
+        ASSERT_TRUE(loaded) << loaded.error().sentence;
+        balancer_.emplace(std::move(*loaded));
+    }
+    void publish(uint32_t vip_flags) {
+        lb::StateTables& tables = sample_.tables;
+        tables.vips[0].flags = WEIR_VIP_SERVED | vip_flags;
+        tables.next_hops.resize(2, tables.next_hops[0]);
+        for (uint8_t i = 0; i < 2; i++) {
+            tables.next_hops[i].destination_mac[5] = static_cast<uint8_t>(kFirst + i);
+            tables.backends[i].next_hop = i;
+            tables.backends[i].pool = 0;
+        }
+        slots_.assign(7, 0);
+        segment_ = lb::inspect_segment(lb::segment_id(slots_), slots_);
+        tables.segments = {{segment_.id, 14}};
+        root_.emplace(lb::build_root(tables));
+        std::string problem;
+        state_ = lb::ForwardingState::open(root_->span(), {&segment_, 1}, problem);
+        ASSERT_TRUE(state_) << problem;
+        const uint32_t loopback = 1;
+        ASSERT_TRUE(balancer_->publish(*state_, {&loopback, 1}, kNow_ns));
+    }
+    int send(uint8_t flags, uint16_t source_port) {
+        balancer_->injection().now_ns = kNow_ns;
+        balancer_->injection().interface = 0;
+        return run_segment(*balancer_, flags, source_port);
+    }
+    uint32_t verdict() const { return balancer_->injection().verdict; }
+
+    // The connection of run_segment()'s client from this port, by the second backend.
+    static Balancer::Given connection_by_second(uint16_t source_port) {
+        Balancer::Given given{};
+        given.key = {.client = forwarding_test::address_of(forwarding_test::PacketPlan{}.source),
+                     .client_port = weir_swap16(source_port),
+                     .service_port = weir_swap16(80),
+                     .vip = 0};
+        given.connection.backend = 1;
+        given.connection.state = given.connection.given = WEIR_STATE_ESTABLISHED;
+        given.connection.last_seen_s = given.connection.created_s = kNow_ns / kSecond_ns;
+        given.connection.vlan_tci = WEIR_NO_VLAN;
+        return given;
+    }
+    uint64_t give(const std::vector<Balancer::Given>& connections) {
+        const auto given = balancer_->give(connections, *state_);
+        EXPECT_TRUE(given) << (given ? "" : given.error().sentence);
+        return given ? *given : 0;
+    }
+
+    static constexpr uint64_t kNow_ns = 1000 * kSecond_ns;
+    std::optional<Balancer> balancer_;
+
+private:
+    SampleGeneration sample_{1, 0};
+    std::vector<uint16_t> slots_;
+    lb::Segment segment_;
+    std::optional<lb::Root> root_;
+    std::optional<lb::ForwardingState> state_;
+};
+
+TEST_F(GivenToBalancer, WhatIsUnknownToAHeldVipIsDroppedByNameAndOnlyThat) {
+    publish(WEIR_VIP_HASH_RECOVERS);
+    balancer_->hold(0, true);
+    for (const uint8_t flags : {kSyn, kAck}) {
+        EXPECT_EQ(send(flags, 5000), kDropped);
+        EXPECT_EQ(verdict(), uint32_t{WEIR_DROP_STANDING_IN});
+    }
+    EXPECT_EQ(connections_of(*balancer_), 0u);
+    EXPECT_EQ(give({connection_by_second(5000)}), 1u);
+    EXPECT_EQ(send(kAck, 5000), kSecond);
+    EXPECT_EQ(send(kAck, 5001), kDropped);
+    balancer_->hold(0, false);
+    EXPECT_EQ(send(kAck, 5001), kFirst);
+    EXPECT_EQ(send(kAck, 5000), kSecond);
+    EXPECT_EQ(balancer_->vip_active(0), 2u);
+}
+
+// A flow of a VIP that records exceptions only is found by its slot, unless it is one.
+TEST_F(GivenToBalancer, GivenExceptionsAreFoundAndOthersNotLookedFor) {
+    publish(WEIR_VIP_HASH_RECOVERS | WEIR_VIP_EXCEPTIONS);
+    balancer_->begin_giving();
+    EXPECT_EQ(send(kAck, 5001), kFirst) << "it is not held";
+    EXPECT_EQ(give({connection_by_second(5000)}), 1u);
+    EXPECT_EQ(send(kAck, 5000), kSecond) << "every flow is looked for";
+    balancer_->end_giving();
+    EXPECT_EQ(send(kAck, 5000), kSecond);
+    EXPECT_EQ(send(kAck, 5001), kFirst);
+    // Held, it shows who is looked for: of a settled VIP nobody but those that were given.
+    balancer_->hold(0, true);
+    EXPECT_EQ(send(kAck, 5000), kSecond);
+    EXPECT_EQ(send(kAck, 5001), kFirst);
+}
+
+TEST_F(GivenToBalancer, OneThatIsGivenAgainTakesTheOldOnesPlace) {
+    publish(WEIR_VIP_HASH_RECOVERS);
+    EXPECT_EQ(send(kSyn, 5000), kFirst);
+    EXPECT_EQ(give({connection_by_second(5000)}), 1u);
+    EXPECT_EQ(send(kAck, 5000), kSecond);
+    EXPECT_EQ(connections_of(*balancer_), 1u);
+}
+
+TEST_F(GivenToBalancer, WhatNamesNothingOfTheGenerationIsLeftOut) {
+    publish(WEIR_VIP_HASH_RECOVERS);
+    std::vector<Balancer::Given> given(5, connection_by_second(5000));
+    given[0].key.vip = 77;
+    given[1].connection.backend = 77;
+    given[2].connection.interface = 77;
+    given[3].connection.snat_port = 1; // in direct return
+    EXPECT_EQ(give(given), 1u);
+    EXPECT_EQ(give({}), 0u);
+}
+
+// What it gives back is told by the state it was given with.
+TEST_F(GivenToBalancer, KnowsWhatHasChangedSinceItWasGiven) {
+    publish(WEIR_VIP_HASH_RECOVERS);
+    give({connection_by_second(5000), connection_by_second(5001)});
+    EXPECT_EQ(send(kAck, 5000), kSecond);
+    EXPECT_EQ(send(0x11, 5001), kSecond); // FIN
+    EXPECT_EQ(send(kSyn, 5002), kFirst);
+    std::vector<uint16_t> changed;
+    ASSERT_TRUE(balancer_->for_each_connection([&](const auto& key, const auto& connection) {
+        if (connection.given != connection.state)
+            changed.push_back(weir_swap16(key.client_port));
+    }));
+    std::ranges::sort(changed);
+    EXPECT_EQ(changed, (std::vector<uint16_t>{5001, 5002}));
+}
+
+TEST_F(GivenToBalancer, WaitsForProgramsThatRun) {
+    publish(WEIR_VIP_HASH_RECOVERS);
+    EXPECT_TRUE(balancer_->wait_for_programs());
+}
+
+} // namespace
+} // namespace weir::xdp
