@@ -40,11 +40,32 @@ weir_balancer_capacities balancer_rows_of(const config::Config& config) {
     return rows;
 }
 
-xdp::BalancerSizes balancer_sizes_for(const config::Config& config) {
+weir_balancer_capacities balancer_rows_of(const lb::ForwardingState& state) {
+    weir_balancer_capacities rows{};
+    rows.vips = static_cast<std::uint32_t>(state.vips().size());
+    rows.pools = static_cast<std::uint32_t>(state.pools().size());
+    rows.backends = static_cast<std::uint32_t>(state.backends().size());
+    rows.members = static_cast<std::uint32_t>(state.members().size());
+    rows.next_hops = static_cast<std::uint32_t>(state.next_hops().size());
+    rows.slot_rows = rows.pools * xdp::slot_rows_of(WEIR_MAGLEV_MAX_SIZE);
+    return rows;
+}
+
+weir_balancer_capacities larger_of(const weir_balancer_capacities& a,
+                                   const weir_balancer_capacities& b) {
+    return {.vips = std::max(a.vips, b.vips),
+            .pools = std::max(a.pools, b.pools),
+            .members = std::max(a.members, b.members),
+            .backends = std::max(a.backends, b.backends),
+            .next_hops = std::max(a.next_hops, b.next_hops),
+            .slot_rows = std::max(a.slot_rows, b.slot_rows)};
+}
+
+xdp::BalancerSizes balancer_sizes_for(const weir_balancer_capacities& need,
+                                      std::uint32_t connections) {
     const auto roomy = [](std::uint32_t rows, std::uint32_t least, std::uint32_t most) {
         return std::min(std::max(std::bit_ceil(4 * rows), least), most);
     };
-    const weir_balancer_capacities need = balancer_rows_of(config);
     return {.rows = {.vips = roomy(need.vips, 256, WEIR_MAX_VIPS),
                      .pools = roomy(need.pools, 256, WEIR_MAX_POOLS),
                      .members = roomy(need.members, 4096, 4 * WEIR_MAX_BACKENDS),
@@ -53,7 +74,7 @@ xdp::BalancerSizes balancer_sizes_for(const config::Config& config) {
                      // Two halves, of a table and its oldest backends each, and gaps between them.
                      .slot_rows = 4 * need.slot_rows +
                                   kSpareTables * xdp::slot_rows_of(WEIR_MAGLEV_MAX_SIZE)},
-            .connections = config.engine.connections};
+            .connections = connections};
 }
 
 Expected<std::vector<std::uint32_t>> interfaces_of(const config::Config& config) {

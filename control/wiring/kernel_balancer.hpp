@@ -20,10 +20,14 @@
 
 namespace weir::control {
 
-// Rows that the configuration needs, without those of its past.
+// Rows that the configuration needs, without those of its past; that a generation has.
 weir_balancer_capacities balancer_rows_of(const config::Config& config);
+weir_balancer_capacities balancer_rows_of(const lb::ForwardingState& state);
+weir_balancer_capacities larger_of(const weir_balancer_capacities& a,
+                                   const weir_balancer_capacities& b);
 // With room for reloads: maps cannot grow.
-xdp::BalancerSizes balancer_sizes_for(const config::Config& config);
+xdp::BalancerSizes balancer_sizes_for(const weir_balancer_capacities& need,
+                                      std::uint32_t connections);
 // The index of each configured interface. An error: one is not there.
 Expected<std::vector<std::uint32_t>> interfaces_of(const config::Config& config);
 // What the controller has to know of them, from the kernel.

@@ -5,6 +5,8 @@
 #include <fmt/format.h>
 #include <spdlog/spdlog.h>
 
+#include <sys/stat.h>
+
 #include <algorithm>
 #include <span>
 #include <utility>
@@ -167,7 +169,7 @@ ForwardingEngine::Handlers StandInEngine::dataplane_handlers() {
     handlers.answered = [this](std::shared_ptr<const Generation> generation, bool accepted,
                                const std::string& reason) {
         if (accepted)
-            dataplane_accepted(generation);
+            dataplane_forwards(generation);
         handlers_.answered(std::move(generation), accepted, reason);
     };
     return handlers;
@@ -182,7 +184,10 @@ void StandInEngine::load() {
     if (loader_.joinable())
         loader_.join();
     loading_ = true;
-    loader_ = std::thread([this, sizes = balancer_sizes_for(config_)] {
+    weir_balancer_capacities rows = balancer_rows_of(config_);
+    if (const auto live = dataplane_.live())
+        rows = larger_of(rows, balancer_rows_of(live->state())); // after reloads
+    loader_ = std::thread([this, sizes = balancer_sizes_for(rows, config_.engine.connections)] {
         auto balancer = std::make_shared<Expected<xdp::Balancer>>(xdp::Balancer::load(sizes));
         asio::post(io_, [this, balancer] { loaded(std::move(*balancer)); });
     });
@@ -242,15 +247,19 @@ void StandInEngine::hold_all() {
 
 // The slots alone say where flows of a VIP go that records exceptions, as long as it has none.
 void StandInEngine::hold_unknown() {
+    std::vector<lb::ConnectionReader> tables;
+    for (const channel::SharedMemory& table : tables_)
+        if (const auto reader = lb::ConnectionReader::open(table.bytes()))
+            tables.push_back(*reader);
+    const bool seen = tables_are_current_ && !tables.empty() && tables.size() == tables_.size();
     const auto vips = balancer_->live()->state().vips();
     for (std::uint32_t row = 0; row < vips.size(); row++) {
-        const bool recorded = std::any_of(tables_.begin(), tables_.end(), [&](const auto& table) {
-            const auto reader = lb::ConnectionReader::open(table.bytes());
-            return !reader || row >= reader->vips() ||
-                   reader->vip_entries(static_cast<std::uint16_t>(row)) != 0;
-        });
         const bool by_slots = (vips[row].flags & WEIR_VIP_EXCEPTIONS) != 0;
-        balancer_->maps().hold(row, !by_slots || recorded || tables_.empty());
+        balancer_->maps().hold(
+            row, !seen || !by_slots || std::any_of(tables.begin(), tables.end(), [&](auto& table) {
+                return row >= table.vips() ||
+                       table.vip_entries(static_cast<std::uint16_t>(row)) != 0;
+            }));
     }
 }
 
@@ -259,7 +268,8 @@ void StandInEngine::refresh_holds() {
     holds_timer_.async_wait([this](const boost::system::error_code& error) {
         if (error || !balancer_ || standing_in_)
             return;
-        hold_unknown();
+        if (dataplane_there() && tables_are_current_) // else somebody may be truncating them
+            hold_unknown();
         refresh_holds();
     });
 }
@@ -297,7 +307,7 @@ void StandInEngine::resume() {
 // A dataplane that starts attaches a steering program of its own, and one that ends by itself takes
 // it off.
 void StandInEngine::look() {
-    look_timer_.expires_after(kLook);
+    look_timer_.expires_after(Clock::now() - since_ < kAWhile ? kLook : kLookLater);
     look_timer_.async_wait([this](const boost::system::error_code& error) {
         if (error || !standing_in_)
             return;
@@ -314,7 +324,12 @@ void StandInEngine::read_tables() {
         tables_are_read();
         return;
     }
-    const auto left = lb::ForeignMemory::open(tables_[reading_.table].bytes());
+    // A successor with other workers has read the tables itself by now and given them back.
+    const channel::SharedMemory& table = tables_[reading_.table];
+    struct stat file {};
+    const bool there = ::fstat(table.descriptor(), &file) == 0 &&
+                       static_cast<std::size_t>(file.st_size) >= table.bytes().size();
+    const auto left = there ? lb::ForeignMemory::open(table.bytes()) : std::nullopt;
     const std::uint32_t end =
         left ? std::min(left->table.capacity(), reading_.entry + kEntriesAtOnce) : 0;
     const auto now_s = static_cast<std::uint32_t>(monotonic_ns() / 1'000'000'000);
@@ -355,14 +370,12 @@ void StandInEngine::tables_are_read() {
 // --- giving way ----------------------------------------------------------------------------------
 
 void StandInEngine::dataplane_ready(const std::shared_ptr<const Generation>& running) {
-    if (!standing_in_) {
-        handlers_.ready(running);
-        return;
-    }
+    tables_are_current_ = false;
     in_flight_.reset();
     reading_.under_way = false;
-    if (running) { // not one that has just started: its connections are its own
-        give_way();
+    if (running) // not one that has just started: its connections are its own
+        dataplane_forwards(running);
+    if (!standing_in_) {
         handlers_.ready(running);
         return;
     }
@@ -394,15 +407,15 @@ std::optional<channel::SharedMemory> StandInEngine::given_back() const {
 }
 
 // Every worker has the generation: packets go to them from here on.
-void StandInEngine::dataplane_accepted(const std::shared_ptr<const Generation>& generation) {
-    tables_ = dataplane_.kept().map();
+void StandInEngine::dataplane_forwards(const std::shared_ptr<const Generation>& generation) {
+    if (!tables_are_current_)
+        tables_ = dataplane_.kept().map();
+    tables_are_current_ = true;
     if (standing_in_)
         give_way();
     if (!balancer_) {
         load();
-        return;
-    }
-    if (auto followed = follow(generation); !followed) {
+    } else if (auto followed = follow(generation); !followed) {
         spdlog::info("the balancer that stands in is loaded anew: {}", followed.error().sentence);
         retire();
         load();

@@ -61,15 +61,18 @@ public:
 private:
     using Clock = std::chrono::steady_clock;
 
-    static constexpr std::chrono::milliseconds kLook{1};        // for a dataplane's new program
+    static constexpr std::chrono::milliseconds kLook{1};       // for a dataplane's new program
+    static constexpr std::chrono::milliseconds kLookLater{20}; // when none has come for a while
+    static constexpr std::chrono::seconds kAWhile{5};
     static constexpr std::chrono::milliseconds kAttachFor{150}; // after the end of one
     static constexpr std::chrono::milliseconds kRefreshHolds{100};
-    static constexpr std::uint32_t kEntriesAtOnce = 1u << 14; // of a table, between other things
+    static constexpr std::uint32_t kEntriesAtOnce = 1u << 12; // of a table, between other things
 
     Handlers dataplane_handlers();
     void dataplane_ready(const std::shared_ptr<const Generation>& running);
     void dataplane_lost();
-    void dataplane_accepted(const std::shared_ptr<const Generation>& generation);
+    // It forwards by this generation.
+    void dataplane_forwards(const std::shared_ptr<const Generation>& generation);
 
     [[nodiscard]] bool dataplane_there() const { return dataplane_.engine() != nullptr; }
     void load();
@@ -100,6 +103,7 @@ private:
     std::unique_ptr<KernelBalancer> balancer_;
     std::shared_ptr<const Generation> in_flight_; // on its way to the balancer, not the dataplane
     std::vector<channel::SharedMemory> tables_;   // of the dataplane that forwards, or did
+    bool tables_are_current_ = false;             // no other one has come since
     boost::asio::steady_timer holds_timer_;
 
     bool standing_in_ = false;

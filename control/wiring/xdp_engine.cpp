@@ -65,7 +65,8 @@ Expected<void> XdpEngine::start(const config::Config& config, Handlers handlers)
                          "forgotten: {}",
                          adopted.error().sentence);
     if (!balancer_) {
-        auto loaded = xdp::Balancer::load(balancer_sizes_for(config_));
+        auto loaded = xdp::Balancer::load(
+            balancer_sizes_for(balancer_rows_of(config_), config_.engine.connections));
         if (!loaded)
             return loaded.error();
         if (auto taken = take_balancer(std::move(*loaded)); !taken)

@@ -87,7 +87,7 @@ def _dataplane_ends(stage: Stage, how: signal.Signals, mode: str) -> Row:
     """In each trial it has settled before: a supervisor waits longer after crashes in a row."""
 
     def is_gone(answer: dict[str, Any]) -> bool:
-        return not answer["engine"]["running"]
+        return not answer["engine"]["running"] or answer["engine"]["standing_in"]
 
     detected, outages, lost, broken = [], [], 0, 0
     for _ in range(stage.trials):
