@@ -228,9 +228,9 @@ class Lab:
         for ns in (self.router, self.neighbour, *(b.ns for b in self.backends)):
             ns.ip("neigh flush all", check=False)
 
-    def let_xdp_send(self, program: Path) -> None:
+    def let_xdp_send(self, program: Path, balancer: Namespace | None = None) -> None:
         """The far end of the balancer's cable takes what an XDP program sends: it has one itself, that does nothing."""
-        self.switch.ip(f"link set {self.port_of(self.lb, UPLINK)} xdp obj {program} sec xdp")
+        self.switch.ip(f"link set {self.port_of(balancer or self.lb, UPLINK)} xdp obj {program} sec xdp")
 
     def hide_uplink(self) -> None:
         """The balancer's kernel has no cable of its own (the kernel-bypassed case)."""

@@ -43,7 +43,8 @@ class Pair:
         self.second = Namespace(f"{lab.tag}-lb2").create()
         lab._plug(self.second, UPLINK, MAC.format(4), None, None, queues=2)
         other = SimpleNamespace(lb=self.second, work=lab.work / "second", bpffs=lab.bpffs / "second",
-                                reset_lb=lambda: None)
+                                reset_lb=lambda: None,
+                                let_xdp_send=lambda program: lab.let_xdp_send(program, self.second))
         spec = spec_of("b", lab.work, more)
         self.a = Weir(lab, spec_of("a", lab.work, more), "node-a")
         self.b = Weir(other, spec, "node-b")
