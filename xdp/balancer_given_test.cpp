@@ -4,7 +4,10 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <chrono>
+#include <cstdio>
 #include <optional>
+#include <vector>
 
 #include "dataplane/forwarding/connection_state.h"
 #include "dataplane/forwarding/test_table.hpp"
@@ -29,13 +32,15 @@ protected:
             GTEST_SKIP() << why;
         BalancerSizes sizes = kSampleSizes;
         sizes.injected = true;
+        sizes.connections = kMany;
         auto loaded = Balancer::load(sizes);
         ASSERT_TRUE(loaded) << loaded.error().sentence;
         balancer_.emplace(std::move(*loaded));
     }
-    void publish(uint32_t vip_flags) {
+    void publish(uint32_t vip_flags, uint8_t forward = WEIR_FORWARD_DSR_L2) {
         lb::StateTables& tables = sample_.tables;
         tables.vips[0].flags = WEIR_VIP_SERVED | vip_flags;
+        tables.vips[0].forward = forward;
         tables.next_hops.resize(2, tables.next_hops[0]);
         for (uint8_t i = 0; i < 2; i++) {
             tables.next_hops[i].destination_mac[5] = static_cast<uint8_t>(kFirst + i);
@@ -79,6 +84,7 @@ protected:
     }
 
     static constexpr uint64_t kNow_ns = 1000 * kSecond_ns;
+    static constexpr uint32_t kMany = 1u << 18;
     std::optional<Balancer> balancer_;
 
 private:
@@ -155,6 +161,26 @@ TEST_F(GivenToBalancer, KnowsWhatHasChangedSinceItWasGiven) {
     }));
     std::ranges::sort(changed);
     EXPECT_EQ(changed, (std::vector<uint16_t>{5001, 5002}));
+}
+
+// Says how fast, for docs/xdp.md; holds nobody to it.
+TEST_F(GivenToBalancer, TakesManyAtOnce) {
+    for (const uint8_t forward : {WEIR_FORWARD_DSR_L2, WEIR_FORWARD_FULL_NAT}) {
+        publish(WEIR_VIP_HASH_RECOVERS, forward);
+        std::vector<Balancer::Given> many(kMany / 2, connection_by_second(5000));
+        for (uint32_t i = 0; i < many.size(); i++) {
+            many[i].key.client = weir_address_from_v4(i * 2654435761u);
+            many[i].connection.snat_port =
+                static_cast<weir_be16>(forward == WEIR_FORWARD_FULL_NAT ? i % 60'000 + 1 : 0);
+        }
+        const auto began = std::chrono::steady_clock::now();
+        EXPECT_EQ(give(many), many.size());
+        const std::chrono::duration<double> took = std::chrono::steady_clock::now() - began;
+        printf("%s: %.2f million a second\n",
+               forward == WEIR_FORWARD_FULL_NAT ? "full-nat" : "dsr-l2",
+               static_cast<double>(many.size()) / took.count() / 1e6);
+        EXPECT_GT(connections_of(*balancer_), many.size() * 9 / 10) << "and keeps nearly all";
+    }
 }
 
 TEST_F(GivenToBalancer, WaitsForProgramsThatRun) {
