@@ -79,8 +79,10 @@ def capturing(weir: Weir, path: Path, *options: str) -> Iterator[subprocess.Pope
 def test_a_request_is_seen_in_all_its_packets(lab: Lab, weir: Weir, tmp_path: Path) -> None:
     """Both directions of full-nat as they leave, with names, directions, valid checksums and the client's own bytes."""
     path = tmp_path / "all.pcapng"
+    forwarded = weir.verdict("forwarded")
     with capturing(weir, path, "--vip", VIP.name):
         answer = http_once(lab.client, VIP.address, VIP.port)
+        wait_for("the end of the connection has passed", lambda: weir.verdict("forwarded") >= forwarded + 4)
     packets = dissect(path)
     assert f"{len(packets)} packets written to {path}\n" in path.with_suffix(".log").read_text()
     for packet in packets:
