@@ -84,8 +84,7 @@ struct weir_connection {
     uint8_t mac[6];       /* where the client's packets come from, and replies go to */
     uint16_t vlan_tci;
     uint8_t interface; /* row */
-    uint8_t given;     /* the state another engine gave it with; 0: it began here */
-    uint8_t reserved[6];
+    uint8_t reserved[7];
 };
 WEIR_STATIC_ASSERT(sizeof(struct weir_connection) == 32, "connection layout");
 

@@ -148,7 +148,7 @@ public:
 
     struct Given {
         weir_connection_key key;
-        weir_connection connection; // `given` is its state
+        weir_connection connection;
     };
     // Puts another engine's connections in, in place of entries of the same client. What `state`
     // has no VIP, backend or SNAT address for is left out. Says how many went in.

@@ -7,7 +7,6 @@
 #include <optional>
 
 #include "xdp/balancer_sample.hpp"
-#include "xdp/test_lab.hpp"
 
 namespace weir::xdp {
 namespace {
@@ -21,18 +20,8 @@ constexpr int kNew = 2;
 
 // The VIP of SampleGeneration on two backends with a next hop each. Every slot is the old
 // backend's, or the new one's.
-class Exceptions : public testing::Test {
+class Exceptions : public InjectedBalancer {
 protected:
-    void SetUp() override {
-        if (std::string why = xdp_test::missing_permission(); !why.empty())
-            GTEST_SKIP() << why;
-        BalancerSizes sizes = kSampleSizes;
-        sizes.injected = true;
-        auto loaded = Balancer::load(sizes);
-        ASSERT_TRUE(loaded) << loaded.error().sentence;
-        balancer_.emplace(std::move(*loaded));
-    }
-
     struct Settings {
         bool to_new = false;
         bool window = false; // the slots were the old backend's
@@ -84,7 +73,6 @@ protected:
     uint64_t entries() { return connections_of(*balancer_); }
 
     uint64_t now_ns_ = 1000 * kSecond_ns;
-    std::optional<Balancer> balancer_;
 
 private:
     uint64_t number_ = 0;

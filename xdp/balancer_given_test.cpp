@@ -12,7 +12,6 @@
 #include "dataplane/forwarding/connection_state.h"
 #include "dataplane/forwarding/test_table.hpp"
 #include "xdp/balancer_sample.hpp"
-#include "xdp/test_lab.hpp"
 
 namespace weir::xdp {
 namespace {
@@ -25,18 +24,8 @@ constexpr int kSecond = 2;
 constexpr int kDropped = -XDP_DROP;
 
 // The VIP of SampleGeneration on two backends with a next hop each; every slot is the first one's.
-class GivenToBalancer : public testing::Test {
+class GivenToBalancer : public InjectedBalancer {
 protected:
-    void SetUp() override {
-        if (std::string why = xdp_test::missing_permission(); !why.empty())
-            GTEST_SKIP() << why;
-        BalancerSizes sizes = kSampleSizes;
-        sizes.injected = true;
-        sizes.connections = kMany;
-        auto loaded = Balancer::load(sizes);
-        ASSERT_TRUE(loaded) << loaded.error().sentence;
-        balancer_.emplace(std::move(*loaded));
-    }
     void publish(uint32_t vip_flags, uint8_t forward = WEIR_FORWARD_DSR_L2) {
         lb::StateTables& tables = sample_.tables;
         tables.vips[0].flags = WEIR_VIP_SERVED | vip_flags;
@@ -72,7 +61,7 @@ protected:
                      .service_port = weir_swap16(80),
                      .vip = 0};
         given.connection.backend = 1;
-        given.connection.state = given.connection.given = WEIR_STATE_ESTABLISHED;
+        given.connection.state = WEIR_STATE_ESTABLISHED;
         given.connection.last_seen_s = given.connection.created_s = kNow_ns / kSecond_ns;
         given.connection.vlan_tci = WEIR_NO_VLAN;
         return given;
@@ -85,7 +74,6 @@ protected:
 
     static constexpr uint64_t kNow_ns = 1000 * kSecond_ns;
     static constexpr uint32_t kMany = 1u << 18;
-    std::optional<Balancer> balancer_;
 
 private:
     SampleGeneration sample_{1, 0};
@@ -147,24 +135,9 @@ TEST_F(GivenToBalancer, WhatNamesNothingOfTheGenerationIsLeftOut) {
     EXPECT_EQ(give({}), 0u);
 }
 
-// What it gives back is told by the state it was given with.
-TEST_F(GivenToBalancer, KnowsWhatHasChangedSinceItWasGiven) {
-    publish(WEIR_VIP_HASH_RECOVERS);
-    give({connection_by_second(5000), connection_by_second(5001)});
-    EXPECT_EQ(send(kAck, 5000), kSecond);
-    EXPECT_EQ(send(0x11, 5001), kSecond); // FIN
-    EXPECT_EQ(send(kSyn, 5002), kFirst);
-    std::vector<uint16_t> changed;
-    ASSERT_TRUE(balancer_->for_each_connection([&](const auto& key, const auto& connection) {
-        if (connection.given != connection.state)
-            changed.push_back(weir_swap16(key.client_port));
-    }));
-    std::ranges::sort(changed);
-    EXPECT_EQ(changed, (std::vector<uint16_t>{5001, 5002}));
-}
-
 // Says how fast, for docs/xdp.md; holds nobody to it.
 TEST_F(GivenToBalancer, TakesManyAtOnce) {
+    load(kMany);
     for (const uint8_t forward : {WEIR_FORWARD_DSR_L2, WEIR_FORWARD_FULL_NAT}) {
         publish(WEIR_VIP_HASH_RECOVERS, forward);
         std::vector<Balancer::Given> many(kMany / 2, connection_by_second(5000));
@@ -181,11 +154,6 @@ TEST_F(GivenToBalancer, TakesManyAtOnce) {
                static_cast<double>(many.size()) / took.count() / 1e6);
         EXPECT_GT(connections_of(*balancer_), many.size() * 9 / 10) << "and keeps nearly all";
     }
-}
-
-TEST_F(GivenToBalancer, WaitsForProgramsThatRun) {
-    publish(WEIR_VIP_HASH_RECOVERS);
-    EXPECT_TRUE(balancer_->wait_for_programs());
 }
 
 } // namespace

@@ -12,12 +12,33 @@
 #include "dataplane/forwarding/test_packet.hpp"
 #include "dataplane/lb/state_sample.hpp"
 #include "xdp/balancer.hpp"
+#include "xdp/test_lab.hpp"
 
 namespace weir::xdp {
 
 constexpr BalancerSizes kSampleSizes = {
     .rows = {.vips = 4, .pools = 4, .members = 8, .backends = 8, .next_hops = 4, .slot_rows = 16},
     .connections = 4096};
+
+// A balancer whose clock and devices are the test's.
+class InjectedBalancer : public testing::Test {
+protected:
+    void SetUp() override {
+        if (std::string why = xdp_test::missing_permission(); !why.empty())
+            GTEST_SKIP() << why;
+        load(kSampleSizes.connections);
+    }
+    void load(uint32_t connections) {
+        BalancerSizes sizes = kSampleSizes;
+        sizes.connections = connections;
+        sizes.injected = true;
+        auto loaded = Balancer::load(sizes);
+        ASSERT_TRUE(loaded) << loaded.error().sentence;
+        balancer_.emplace(std::move(*loaded));
+    }
+
+    std::optional<Balancer> balancer_;
+};
 
 class SampleGeneration : public lb::Sample {
 public:

@@ -11,27 +11,14 @@
 
 #include "dataplane/forwarding/connection_state.h"
 #include "xdp/balancer_sample.hpp"
-#include "xdp/test_lab.hpp"
 
 namespace weir::xdp {
 namespace {
 
 constexpr uint64_t kSecond_ns = 1'000'000'000;
-BalancerSizes injected_sizes() {
-    BalancerSizes sizes = kSampleSizes;
-    sizes.injected = true;
-    return sizes;
-}
 
-class BalancerMaps : public testing::Test {
+class BalancerMaps : public InjectedBalancer {
 protected:
-    void SetUp() override {
-        if (std::string why = xdp_test::missing_permission(); !why.empty())
-            GTEST_SKIP() << why;
-        auto loaded = Balancer::load(injected_sizes());
-        ASSERT_TRUE(loaded) << loaded.error().sentence;
-        balancer_.emplace(std::move(*loaded));
-    }
     void publish(SampleGeneration& generation) {
         const uint32_t loopback = 1;
         auto done = balancer_->publish(generation.state(), {&loopback, 1}, now_ns_);
@@ -45,7 +32,6 @@ protected:
     uint64_t connections() { return connections_of(*balancer_); }
 
     uint64_t now_ns_ = 1000 * kSecond_ns;
-    std::optional<Balancer> balancer_;
 };
 
 TEST_F(BalancerMaps, EverythingGoesToTheKernelBeforeTheFirstPublication) {

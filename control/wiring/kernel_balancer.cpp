@@ -9,6 +9,7 @@
 #include <ctime>
 
 #include "control/kernel/link.hpp"
+#include "control/wiring/connection_exchange.hpp"
 #include "dataplane/forwarding/exceptions.h"
 
 namespace weir::control {
@@ -124,16 +125,14 @@ public:
         if (!balancer_.live())
             return Place{};
         const auto vips = balancer_.live()->state().vips();
-        timespec now{};
-        ::clock_gettime(CLOCK_MONOTONIC, &now);
+        const auto now_s = static_cast<std::uint32_t>(monotonic_ns() / 1'000'000'000);
         bool more = true;
         do {
             std::uint32_t looked = 0;
             auto next = balancer_.maps().see_connections(
                 place, [&](const weir_connection_key& key, const weir_connection& connection) {
                     looked++;
-                    const auto age = static_cast<std::int32_t>(
-                        static_cast<std::uint32_t>(now.tv_sec) - connection.last_seen_s);
+                    const auto age = static_cast<std::int32_t>(now_s - connection.last_seen_s);
                     // What is too old is no connection any more; the next sweep takes it.
                     if (key.vip < vips.size() &&
                         age < weir_entry_timeout_s(&vips[key.vip], connection.state))
@@ -148,21 +147,6 @@ public:
     }
 
 private:
-    static lb::HotRow row_of(const weir_connection_key& key, const weir_connection& connection) {
-        lb::HotRow row{};
-        row.client = key.client;
-        row.client_port = key.client_port;
-        row.service_port = key.service_port;
-        row.vip = static_cast<std::uint16_t>(key.vip);
-        row.snat_port = connection.snat_port;
-        row.backend = connection.backend & (lb::kBackendRowLimit - 1);
-        row.last_hop = lb::kNoLastHop;
-        row.snat_address = connection.snat_address;
-        row.state = connection.state & 0xf;
-        row.last_seen_s = static_cast<std::uint16_t>(connection.last_seen_s);
-        return row;
-    }
-
     const KernelBalancer& balancer_;
 };
 

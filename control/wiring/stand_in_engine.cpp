@@ -11,9 +11,7 @@
 #include <span>
 #include <utility>
 
-#include "dataplane/forwarding/connection_state.h"
-#include "dataplane/forwarding/exceptions.h"
-#include "dataplane/lb/given_connection.hpp"
+#include "control/wiring/connection_exchange.hpp"
 
 namespace weir::control {
 
@@ -23,67 +21,6 @@ namespace {
 
 double milliseconds(std::chrono::steady_clock::duration time) {
     return std::chrono::duration<double, std::milli>(time).count();
-}
-
-// Seconds of the monotonic clock whose low 16 bits a table's row has; not in the future.
-std::uint32_t seconds_of(std::uint16_t low, std::uint32_t now_s) {
-    const auto age = static_cast<std::uint16_t>(now_s - low);
-    return now_s - (age >= 0xff00 ? 0 : age); // a clock a little ahead of ours
-}
-
-// A dataplane's connection as the balancer has it; nothing: it is too old, or says nothing that
-// the balancer could go by.
-std::optional<xdp::Balancer::Given> given_of(const lb::ConnectionReader::Connection& found,
-                                             const lb::LastHops& hops,
-                                             const lb::ForwardingState& state,
-                                             std::uint32_t now_s) {
-    const lb::HotRow& row = found.row;
-    if ((row.flags & lb::kRowProbation) != 0 || row.vip >= state.vips().size() ||
-        row.state >= WEIR_STATE_COUNT)
-        return std::nullopt;
-    xdp::Balancer::Given given{};
-    given.key = {.client = row.client,
-                 .client_port = row.client_port,
-                 .service_port = row.service_port,
-                 .vip = row.vip};
-    weir_connection& connection = given.connection;
-    connection.backend = row.backend;
-    connection.last_seen_s = seconds_of(row.last_seen_s, now_s);
-    connection.created_s = seconds_of(found.cold.life.created_s, now_s);
-    connection.snat_port = row.snat_port;
-    connection.snat_address = static_cast<std::uint8_t>(row.snat_address);
-    connection.state = static_cast<std::uint8_t>(row.state);
-    connection.given = connection.state;
-    connection.vlan_tci = WEIR_NO_VLAN;
-    if (now_s - connection.last_seen_s >=
-        weir_entry_timeout_s(&state.vips()[row.vip], connection.state))
-        return std::nullopt;
-    if (row.last_hop != lb::kNoLastHop) {
-        const lb::LastHop& hop = hops.at(static_cast<std::uint16_t>(row.last_hop));
-        std::copy_n(hop.mac, sizeof(connection.mac), connection.mac);
-        connection.vlan_tci = hop.vlan_tci;
-        connection.interface = hop.interface;
-    }
-    return given;
-}
-
-lb::GivenConnection given_connection_of(const weir_connection_key& key,
-                                        const weir_connection& connection) {
-    lb::GivenConnection given{};
-    given.row.client = key.client;
-    given.row.client_port = key.client_port;
-    given.row.service_port = key.service_port;
-    given.row.vip = static_cast<std::uint16_t>(key.vip);
-    given.row.snat_port = connection.snat_port;
-    given.row.backend = connection.backend & (lb::kBackendRowLimit - 1);
-    given.row.snat_address = connection.snat_address;
-    given.row.state = connection.state & 0xf;
-    given.row.last_seen_s = static_cast<std::uint16_t>(connection.last_seen_s);
-    given.row.last_hop = 0; // `hop` has it
-    std::copy_n(connection.mac, sizeof(given.hop.mac), given.hop.mac);
-    given.hop.vlan_tci = connection.vlan_tci;
-    given.hop.interface = connection.interface;
-    return given;
 }
 
 } // namespace
@@ -337,7 +274,7 @@ void StandInEngine::read_tables() {
     std::vector<xdp::Balancer::Given> found;
     for (std::uint32_t entry = reading_.entry; entry < end; entry++)
         if (const auto connection = left->table.read(entry))
-            if (const auto given = given_of(*connection, *left->last_hops, state, now_s))
+            if (const auto given = given_to_balancer(*connection, *left->last_hops, state, now_s))
                 found.push_back(*given);
     const auto given = balancer_->maps().give(found, state);
     if (given)
@@ -387,20 +324,22 @@ void StandInEngine::dataplane_ready(const std::shared_ptr<const Generation>& run
     handlers_.ready(running);
 }
 
-// What has begun here, or is in another state than when it came.
+// All that the balancer has, those of the dataplane too: they are older in its tables by the time
+// that this one has forwarded, if control has not given the tables up meanwhile.
 std::optional<channel::SharedMemory> StandInEngine::given_back() const {
     std::vector<lb::GivenConnection> connections;
     const auto seen = balancer_->maps().for_each_connection(
         [&](const weir_connection_key& key, const weir_connection& connection) {
-            if (connection.given != connection.state)
-                connections.push_back(given_connection_of(key, connection));
+            connections.push_back(given_to_dataplane(key, connection));
         });
     if (!seen)
         spdlog::warn("{}", seen.error().sentence);
+    if (connections.empty())
+        return std::nullopt;
     std::string problem;
     auto memory = channel::SharedMemory::create_sealed(
         "weir-given", std::as_bytes(std::span(connections)), problem);
-    if (!memory && !connections.empty())
+    if (!memory)
         spdlog::warn("the connections that began while weir-dataplane was gone are lost: {}",
                      problem);
     return memory;

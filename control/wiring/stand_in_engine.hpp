@@ -6,13 +6,12 @@
 // (xdp/steer.bpf.c). What this does is to keep that balancer ready: loaded, published to as the
 // dataplane is, and after the end given the connections that control keeps of it.
 //
-//   dataplane forwards   balancer has the dataplane's generation; VIPs whose flows it could not
-//   know
-//                        are held: their packets would be dropped by name
+//   dataplane forwards   the balancer has its generation; VIPs whose flows it could not know are
+//                        held: their packets would be dropped by name
 //   dataplane ends       flows that the table of slots decides go on at once; the others when their
 //                        tables are read, which is when nothing is held any more. The controller is
 //                        told of a new engine, publishes to it and shows it
-//   dataplane is back    VIPs are held again, what the balancer has made meanwhile is given to the
+//   dataplane is back    VIPs are held again, the balancer's connections are given to the
 //                        dataplane, and packets are turned to it with its first generation
 //
 // A balancer is used once; the next one is loaded in the background. One io_context, one thread.

@@ -79,6 +79,9 @@ TEST_F(TakeoverTest, ANewerConnectionOfTheSameClientTakesTheOldOnesPlace) {
     EXPECT_EQ(row.backend, other);
     EXPECT_EQ(row.snat_port, weir_swap16(50'000));
     EXPECT_EQ(next.find(state, 4)->second.state, WEIR_STATE_CLOSING_CLIENT);
+    // As young as it was there: that of client 7, which only the table had, is five seconds old.
+    EXPECT_EQ(next.find(state, 4)->second.last_seen_s, static_cast<std::uint16_t>(kNow_s));
+    EXPECT_EQ(next.find(state, 7)->second.last_seen_s, static_cast<std::uint16_t>(kNow_s - 5));
     std::uint64_t active = 0;
     for (std::uint32_t backend = 0; backend < 2; backend++)
         active += next.counters().backend(0, backend).connections_active;

@@ -4,9 +4,13 @@ connections, and gives them back to the next one with those that began meanwhile
 
 from __future__ import annotations
 
+import contextlib
+import os
 import signal
-import subprocess
+import socket
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import pytest
@@ -15,7 +19,7 @@ from lab import Lab
 from netns import wait_for
 from spec import FAMILIES, MODES, Spec, Vip
 from test_restart import Kept, Transfer, no_resets
-from traffic import http_many, tally, udp_many, wrk
+from traffic import Answer, http_many, parse_answer, tally, udp_many, wrk
 from weir import Node, Weir
 
 SPEC = Spec("veth", 2, weights=(10, 10, 10))
@@ -23,10 +27,10 @@ ENDS = (signal.SIGKILL, signal.SIGTERM)
 
 
 @pytest.fixture
-def apart(lab: Lab, node: Node) -> Iterator[Weir]:
+def apart(request: pytest.FixtureRequest, lab: Lab, node: Node) -> Iterator[Weir]:
     """control and dataplane, started apart: one that ends is not followed by another."""
     node.stop()
-    weir = Weir(lab, SPEC, "apart", spawn=False)
+    weir = Weir(lab, getattr(request, "param", SPEC), "apart", spawn=False)
     try:
         yield weir.start()
     finally:
@@ -84,6 +88,37 @@ def test_everything_goes_on_without_a_dataplane(lab: Lab, apart: Weir, how: sign
     assert apart.verdict("forwarded") > 0, "the dataplane has forwarded none of it"
 
 
+UDP_TIMEOUT_S = 3
+
+
+@pytest.mark.parametrize("apart", [replace(SPEC, vip=f'timeouts = {{ udp = "{UDP_TIMEOUT_S}s" }}\n')], indirect=True)
+def test_what_went_on_longer_than_its_timeout_is_as_young_as_it_was_there(lab: Lab, apart: Weir) -> None:
+    """The dataplane's tables know nothing of the packets that the kernel's balancer has seen: for them it is over."""
+    vip = Vip("full-nat", "udp", 4)
+    wait_until_it_could(apart)
+    with contextlib.ExitStack() as opened:
+        sockets = [opened.enter_context(lab.client.socket(socket.AF_INET, socket.SOCK_DGRAM)) for _ in range(6)]
+        for sock in sockets:
+            sock.settimeout(5)
+            sock.connect((vip.address, vip.port))
+
+        def ask() -> list[Answer]:
+            for sock in sockets:
+                sock.send(b"again")
+            return [parse_answer(sock.recv(65535).decode()) for sock in sockets]
+
+        before = ask()
+        apart.kill_dataplane()
+        wait_until_it_does(apart)
+        until = time.monotonic() + UDP_TIMEOUT_S + 1
+        while time.monotonic() < until:
+            assert ask() == before
+            time.sleep(0.1)
+        apart.start_dataplane()
+        apart.wait_ready()
+        assert ask() == before, "another backend, or another port towards it"
+
+
 def test_without_one_nothing_goes_on(lab: Lab, node: Node) -> None:
     """Negative control: with --no-stand-in the same client gets no answer."""
     node.stop()
@@ -131,9 +166,12 @@ def test_wrk_sees_no_failure_across_kill_9(lab: Lab, node: Node, mode: str) -> N
     wait_until_it_could(weir)
     before = retransmissions(lab)
     pids = weir.dataplane_pids()
-    killer = subprocess.Popen(["/bin/sh", "-c", f"sleep 2; kill -9 {pids[0]}"])
-    result = wrk(lab.client, Vip(mode, "tcp", 4).address, 80, seconds=6)
-    killer.wait()
+    quiet = weir.verdict("forwarded")
+    with ThreadPoolExecutor() as background:
+        load = background.submit(wrk, lab.client, Vip(mode, "tcp", 4).address, 80, seconds=6)
+        wait_for("it is under load", lambda: weir.verdict("forwarded") > quiet + 10_000)
+        os.kill(pids[0], signal.SIGKILL)
+        result = load.result()
     print(f"{result.requests} requests, {retransmissions(lab) - before} segments sent again")
     print([e["text"] for e in weir.ctl("events")[1]["events"] if e["kind"] == "engine"])
     assert weir.dataplane_pids() not in ([], pids)

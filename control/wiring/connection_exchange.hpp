@@ -1,0 +1,27 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// A connection in the form of the dataplane's tables and in that of the balancer's maps: one as the
+// other. Row numbers mean the same in both.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+
+#include "dataplane/lb/connection_reader.hpp"
+#include "dataplane/lb/forwarding_state.hpp"
+#include "dataplane/lb/given_connection.hpp"
+#include "xdp/balancer.hpp"
+
+namespace weir::control {
+
+// For views; without a last hop.
+lb::HotRow row_of(const weir_connection_key& key, const weir_connection& connection);
+
+// Nothing: half-open, too old by `state`'s timeouts, or of no VIP of it. `now_s`: monotonic clock.
+std::optional<xdp::Balancer::Given>
+given_to_balancer(const lb::ConnectionReader::Connection& connection, const lb::LastHops& hops,
+                  const lb::ForwardingState& state, std::uint32_t now_s);
+
+lb::GivenConnection given_to_dataplane(const weir_connection_key& key,
+                                       const weir_connection& connection);
+
+} // namespace weir::control
