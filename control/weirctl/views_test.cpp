@@ -32,6 +32,7 @@ const Case kCases[] = {
     {"status", status_text},
     {"status_down", status_text},
     {"status_foreign", status_text},
+    {"status_standing_in", status_text},
     {"vip_list", vips_text},
     {"vip_list_empty", vips_text},
     {"vip_show", vip_text},

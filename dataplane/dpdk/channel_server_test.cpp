@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // Control's side of the channel, played against the real server over a real socket.
 #include "dataplane/dpdk/channel_server.hpp"
+
 #include "dataplane/dpdk/generations_fixture.hpp"
+#include "dataplane/forwarding/connection_state.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -96,6 +98,21 @@ protected:
     std::optional<EngineMemory> memory_;
     std::optional<ChannelServer> server_;
     std::string attached_;
+};
+
+// The forwarding state of a SentGeneration.
+class SentState {
+public:
+    explicit SentState(std::uint64_t generation) : sent_(generation) {
+        std::string problem;
+        state_ = lb::ForwardingState::open(sent_.root.bytes(), {&sent_.sample.segment, 1}, problem);
+        EXPECT_TRUE(state_) << problem;
+    }
+    const lb::ForwardingState& operator*() const { return *state_; }
+
+private:
+    SentGeneration sent_;
+    std::optional<lb::ForwardingState> state_;
 };
 
 using K = channel::MemoryKind;
@@ -361,6 +378,42 @@ TEST_F(InheritanceTest, NothingIsTakenOnceAGenerationRuns) {
     server_->on_client_readable();
     EXPECT_TRUE(server_->connected());
     EXPECT_FALSE(memory_->take_over(state(), nullptr));
+}
+
+// Connections of another engine (the sample's VIP is in nat): with nothing left by a dataplane,
+// too.
+TEST_F(ChannelServerTest, WhatAnotherEngineMadeBeginsWithTheFirstGeneration) {
+    channel::Socket control = connect();
+    channel::Hello hello;
+    greeting(control, hello);
+    lb::GivenConnection made{};
+    made.row.client = weir_address_from_v4(5);
+    made.row.client_port = 1;
+    made.row.service_port = weir_swap16(80);
+    made.row.state = WEIR_STATE_ESTABLISHED;
+    made.row.last_hop = lb::kNoLastHop;
+    const std::vector<lb::GivenConnection> two = {made, {}}; // the second names nothing
+    const auto send = [&](std::span<const std::byte> content) {
+        auto message = channel::make_message<channel::Memory>(MessageType::memory);
+        message.kind = channel::MemoryKind::given;
+        ASSERT_TRUE(control.send(message, sealed(content).descriptor()));
+        server_->on_client_readable();
+    };
+    send(std::as_bytes(std::span(two)).first(100));
+    EXPECT_TRUE(server_->connected()) << "of another layout: lost, and no more than that";
+    EXPECT_FALSE(memory_->take_over(*SentState(3), nullptr));
+    send(std::as_bytes(std::span(two)));
+    const auto numbers = memory_->take_over(*SentState(3), nullptr);
+    ASSERT_TRUE(numbers);
+    EXPECT_EQ(numbers->given, 1u);
+    EXPECT_EQ(numbers->refused, 1u);
+    EXPECT_EQ(memory_->table(0).entries() + memory_->table(1).entries(), 1u);
+
+    const SentGeneration sent(3);
+    send_segment(control, sent);
+    ASSERT_EQ(publish(control, sent).accepted, 1u);
+    send(std::as_bytes(std::span(two)));
+    EXPECT_FALSE(server_->connected()) << "its connections are its own now";
 }
 
 TEST_F(InheritanceTest, ALegendOfAnotherReleaseMakesTheTablesWorthless) {
