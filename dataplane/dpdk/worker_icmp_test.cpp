@@ -7,7 +7,6 @@ namespace weir::dpdk {
 namespace {
 
 using forwarding_test::build_ip;
-using forwarding_test::framed;
 
 struct IcmpCase {
     weir_forward_mode mode;

@@ -13,8 +13,8 @@ from random import Random
 
 from engine import Engine, EngineDied, Outcome
 from engines import EngineKind
-from reference.model import Ambiguous, Model
-from reference.outcome import Expected, Seen
+from reference.model import Model
+from reference.outcome import Ambiguous, Expected, Seen
 from reference.rules import Rules, Text
 from sequences import Event, Generator, random_state
 
@@ -37,6 +37,8 @@ class Difference:
 @dataclass
 class Tally:
     packets: int = 0
+    sequences: int = 0
+    cut_short: int = 0  # of them, those that asked what the law leaves open
     verdicts: Counter = field(default_factory=Counter)
 
 
@@ -140,7 +142,12 @@ def run_sequence(engine: Engine, seed: str, modes: tuple[str, ...], kinds: set[s
         for _ in range(BATCHES):
             events = settled(pair, generator.batch(BATCH))
             past += events
-            pair.play(events)
+            try:
+                pair.play(events)
+            except Ambiguous:  # nothing to compare by from here on
+                tally.cut_short += 1
+                break
+        tally.sequences += 1
         pair.end()
     except (Wrong, EngineDied) as reason:
         return Difference(seed, text, workers, past, str(reason))
@@ -292,6 +299,8 @@ def run_random(kind: EngineKind, packets: int, seed: int, jobs: int) -> tuple[Ta
         for share in shares:
             tally, difference = share.result()
             whole.packets += tally.packets
+            whole.sequences += tally.sequences
+            whole.cut_short += tally.cut_short
             whole.verdicts.update(tally.verdicts)
             found += [difference] if difference else []
     return whole, found

@@ -70,7 +70,8 @@ def main() -> int:
             tally, found = differential.run_random(kind, args.packets, args.seed, args.jobs)
             for name, count in tally.verdicts.most_common():
                 print(f"{count:10} {name}")
-            print(f"{kind.name}: {tally.packets} packets, {len(found)} differences")
+            print(f"{kind.name}: {tally.packets} packets, {len(found)} differences; {tally.cut_short} of {tally.sequences} "
+                  "sequences cut short")
             problems += found
         else:
             problems += check_vectors(kind, args.names)

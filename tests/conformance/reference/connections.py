@@ -10,7 +10,8 @@ from .rules import Backend, Rules, Snat, Vip
 
 class Connection:
     __slots__ = ("vip", "protocol", "client", "client_port", "port", "backend", "backend_address", "backend_port", "snat",
-                 "snat_port", "state", "seen_s", "last_hop", "confirmed", "worker", "outer", "port_unknown")
+                 "snat_port", "state", "seen_s", "last_hop", "confirmed", "worker", "outer", "port_unknown",
+                 "maybe_gone")
 
     def __init__(self, vip: Vip, packet: Packet, backend: Backend, state: str, now_s: int) -> None:
         self.vip, self.protocol = vip.name, vip.protocol
@@ -20,6 +21,7 @@ class Connection:
         self.snat: Snat | None = None
         self.snat_port = 0
         self.port_unknown = False  # recorded, but nothing was sent that would show its SNAT port
+        self.maybe_gone = False  # ended, and its SNAT port perhaps given to one whose port is not known
         self.state, self.seen_s = state, now_s
         self.confirmed = state in lifetime.CONFIRMED
         self.last_hop: tuple[bytes, int | None, int] | None = None
@@ -69,6 +71,13 @@ class Table:
             self.half_open.setdefault(vip, {})[connection] = None
         self.of_vip[vip] = self.of_vip.get(vip, 0) + 1
         return None
+
+    def doubt(self, newcomer: Connection) -> None:
+        """NEWCOMER has a SNAT port that was not seen. It may be one that an ended connection to its backend had."""
+        where = newcomer.protocol, newcomer.backend_address, newcomer.backend_port
+        for (*there, _, _), holder in self.reply.items():
+            if tuple(there) == where and holder.state in lifetime.ENDED:
+                holder.maybe_gone = True
 
     def erase(self, connection: Connection) -> None:
         del self.forward[connection.forward_key()]

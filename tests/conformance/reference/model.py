@@ -15,17 +15,13 @@ from .bucket import Bucket
 from .connections import Connection, Table
 from .fragments import Fragments, followed
 from .hashes import siphash13
-from .outcome import KERNEL, KERNEL_CONTROL, Expected, Seen
+from .outcome import KERNEL, KERNEL_CONTROL, Ambiguous, Expected, Seen
 from .packet import ICMP, ICMPV6, TCP, UDP, Packet, look_into_tunnel, parse
 from .rules import Backend, Pool, Rules
 from .step import Step
 
 OURS = ("vip", "snat", "backend")
 START_S = 1000  # the clock at a sequence's begin
-
-
-class Ambiguous(Exception):
-    """The sequence asks for something that the law leaves open, such as a connection just about to expire."""
 
 
 class Model:

@@ -43,6 +43,10 @@ class Seen:
         return [(*way, frame) for way, queue in self.queues.items() for frame in queue]
 
 
+class Ambiguous(Exception):
+    """The sequence asks for something that the law leaves open, such as a connection just about to expire."""
+
+
 @dataclass
 class Expected:
     """One verdict a packet, and the frames in the order they leave an interface."""

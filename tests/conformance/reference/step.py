@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from . import answers, lifetime, rewrite, tunnel
 from .connections import Connection
 from .lifetime import ACK, SYN
-from .outcome import SENT, Expected, Seen
+from .outcome import SENT, Ambiguous, Expected, Seen
 from .packet import TCP, UDP, Packet
 from .rules import Backend, Vip, ethernet
 
@@ -32,6 +32,8 @@ class Step:
         if connection:
             backend = self.rules.backends[connection.backend]
             step = self.known(vip, connection, backend)
+            if step != "forget" or bystander:  # else it begins anew, gone or not
+                self.refuse_doubt(connection)
             if step == "refuse" or step == "forget" and bystander:
                 if not bystander:
                     self.give_up(connection)
@@ -49,6 +51,11 @@ class Step:
                 return self.to_backend(vip, backend, connection)
             self.table.erase(connection)
         return self.unknown(vip, bystander)
+
+    @staticmethod
+    def refuse_doubt(connection: Connection) -> None:
+        if connection.maybe_gone:
+            raise Ambiguous("whether an ended connection's SNAT port was given away did not show")
 
     def give_up(self, connection: Connection) -> None:
         """Its backend is down, and so it ends as if that had reset it."""
@@ -156,6 +163,7 @@ class Step:
             return free is not None and self.give_port(connection, *free)
         if self.sends_nothing(backend):
             connection.port_unknown = free is not None
+            self.table.doubt(connection)
             return connection.port_unknown
         sent = self.seen.sent(backend.hop.interface.index)
         return sent is not None and self.adopt_port(sent, connection)
@@ -262,6 +270,7 @@ class Step:
                                            packet.destination_port))
         if connection is None:
             return self.no_connection()
+        self.refuse_doubt(connection)
         self.model.touched = connection
         if not packet.later and not packet.icmp_error:
             self.table.advance(connection, packet, "b", True, False, self.model.now_s)
