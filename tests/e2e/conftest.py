@@ -51,12 +51,12 @@ def session_node(lab: Lab) -> Iterator[Node]:
     node.stop()
 
 
-@pytest.fixture(scope="module")
-def two(lab: Lab, session_node: Node) -> Iterator[Pair]:
-    """Two balancers with one VIP, the second one made for the module. Nobody else's Weir runs meanwhile."""
+@pytest.fixture(scope="module", params=("veth", "xdp"))
+def two(lab: Lab, session_node: Node, request: pytest.FixtureRequest) -> Iterator[Pair]:
+    """Two balancers with a VIP of each family, the second one made for the module. Nobody else's Weir runs meanwhile."""
     session_node.stop()
     with Lateness(lab.work / "lateness") as lateness:
-        made = Pair(lab, lateness)
+        made = Pair(lab, lateness, device=request.param, families=(4, 6))
         try:
             made.start()
             yield made

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""Two Weirs on one switch, with one VIP between them at the default timers; and when each of them was heard."""
+"""Two Weirs on one switch, with a VIP between them at the default timers; and when each of them was heard."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from keepalived import VrrpCapture
-from lab import LAN4, LAN6, LB4, LB6, MAC, UPLINK, VIP4, Lab
+from lab import LAN4, LAN6, LB4, LB6, MAC, UPLINK, VIP4, VIP6, Lab
 from lateness import Lateness
 from netns import Namespace, wait_for
 from spec import Spec
@@ -19,7 +19,7 @@ SECRET = "one secret for both of them\n"
 INTERVAL_S = 0.030
 PRIORITIES = {"a": 200, "b": 100}
 SECOND4, SECOND6 = LAN4.format(4), LAN6.format(4)
-VIP = VIP4["full-nat"]
+VIP, VIP_V6 = VIP4["full-nat"], VIP6["full-nat"]
 
 
 def skew_s(priority: int) -> float:
@@ -27,8 +27,8 @@ def skew_s(priority: int) -> float:
 
 
 def spec_of(name: str, shared: Path, more: Mapping[str, Any]) -> Spec:
-    settings = {"modes": ("full-nat",), "families": (4,), "protocols": ("tcp",), **more}
-    return Spec("veth", 1, **settings,
+    settings = {"device": "veth", "modes": ("full-nat",), "families": (4,), "protocols": ("tcp",), **more}
+    return Spec(**settings,
                 extra=f'[cluster]\nhash_key_file = "{shared}/flow.key"\n\n'
                 '[ownership]\nmode = "vrrp"\n\n[ownership.group.main]\nvrid = 77\n'
                 f'priority = {PRIORITIES[name]}\nsecret_file = "{shared}/vrrp.secret"\n')

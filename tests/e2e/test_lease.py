@@ -12,9 +12,9 @@ from collections.abc import Iterator
 import pytest
 
 from claims import Claims
-from lab import MAC, MAC_LB, NEIGHBOUR4, UPLINK
+from lab import MAC, MAC_LB, NEIGHBOUR4, NEIGHBOUR6, UPLINK
 from netns import wait_for
-from pair import INTERVAL_S, VIP, Pair
+from pair import INTERVAL_S, VIP, VIP_V6, Pair
 from traffic import http_once
 from weir import Weir
 
@@ -23,10 +23,10 @@ pytestmark = pytest.mark.timing
 MAC_OF = {"a": MAC_LB, "b": MAC.format(4)}
 
 
-@pytest.fixture
-def claims(two: Pair) -> Iterator[Claims]:
+@pytest.fixture(params=((NEIGHBOUR4, VIP), (NEIGHBOUR6, VIP_V6)), ids=("v4", "v6"))
+def claims(two: Pair, request: pytest.FixtureRequest) -> Iterator[Claims]:
     two.wait_owner("a")
-    with Claims(two.lab.neighbour, "eth0", NEIGHBOUR4, VIP) as asking:
+    with Claims(two.lab.neighbour, "eth0", *request.param) as asking:
         began = time.time()
         wait_for("a is heard", lambda: asking.of(MAC_OF["a"], began))
         yield asking

@@ -10,14 +10,19 @@ from spec import FAMILIES, MODES, Spec, Vip
 from traffic import download, wrk
 from weir import Node
 
-VETH = Spec("veth", 2)
 TAP = Spec("tap", 1)
+
+
+@pytest.fixture(scope="module", params=(Spec("veth", 2), Spec("xdp")), ids=str)
+def visible(request: pytest.FixtureRequest) -> Spec:
+    """Of a device that the kernel sees."""
+    return request.param
 
 
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("seconds", [2, pytest.param(10, marks=pytest.mark.slow)])
-def test_wrk_through_veth(lab: Lab, node: Node, mode: str, seconds: int) -> None:
-    node.ensure(VETH)
+def test_wrk_through_a_visible_device(lab: Lab, node: Node, visible: Spec, mode: str, seconds: int) -> None:
+    node.ensure(visible)
     result = wrk(lab.client, Vip(mode, "tcp", 4).address, 80, seconds=seconds)
     print(result.text)
     assert result.errors == 0 and result.requests > 100 * seconds
@@ -25,8 +30,8 @@ def test_wrk_through_veth(lab: Lab, node: Node, mode: str, seconds: int) -> None
 
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("mode", MODES)
-def test_100_megabytes_through_veth(lab: Lab, node: Node, mode: str, family: int) -> None:
-    node.ensure(VETH)
+def test_100_megabytes_through_a_visible_device(lab: Lab, node: Node, visible: Spec, mode: str, family: int) -> None:
+    node.ensure(visible)
     assert download(lab.client, Vip(mode, "tcp", family).address, 80) == (lab.blob.bytes, lab.blob.sha256)
 
 
