@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "dataplane/dpdk/start_plan.hpp"
 
+#include "dataplane/dpdk/burst.hpp"
 #include "dataplane/forwarding/limits.h"
+#include "dataplane/lb/fragment_table.hpp"
 
 #include <algorithm>
 #include <fstream>
@@ -93,8 +95,9 @@ BufferPlan plan_buffers(std::uint32_t queue_pairs, std::uint32_t workers,
     const std::uint32_t per_queue = 3 * kQueueDescriptors; // filled, received, being sent
     const std::uint32_t rings =
         workers * kInboxSize + kPuntControlSize + kPuntDataSize + kFromKernelSize;
+    const std::uint32_t in_hand = workers * (kBurstSize + kMostGenerated + lb::kFragmentsHeld);
     const std::uint32_t caches = (workers + 2) * (kPoolCache + kPoolCache / 2);
-    plan.count = queue_pairs * per_queue + rings + caches;
+    plan.count = queue_pairs * per_queue + rings + in_hand + caches;
     const std::uint32_t frame = (largest_mtu + kFrameOverhead + 63u) / 64u * 64u;
     plan.data_room =
         static_cast<std::uint16_t>(kHeadroom + kXdpHeadroom + std::max(frame, kLeastFrameRoom));

@@ -38,8 +38,8 @@ std::string core_list(const std::vector<unsigned>& cores);
 Expected<std::vector<unsigned>> choose_cores(const std::vector<unsigned>& wanted,
                                              const Machine& machine, std::uint32_t queue_limit);
 
-// Of the packet buffers that all queues and rings can hold at once, with what the threads' caches
-// keep.
+// Of the packet buffers that all queues, rings and workers can hold at once, waiting fragments
+// among them, with what the threads' caches keep: so they do not run out.
 struct BufferPlan {
     std::uint32_t count = 0;
     std::uint16_t data_room = 0; // bytes, head room included

@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "dataplane/dpdk/start_plan.hpp"
 
+#include "dataplane/dpdk/burst.hpp"
+#include "dataplane/lb/fragment_table.hpp"
+
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -64,6 +67,8 @@ TEST(StartPlan, BuffersCoverEveryQueueAndRing) {
     EXPECT_EQ(one.data_room, 128 + 256 + 2048);
     EXPECT_GE(plan_buffers(1, 1, 9000).data_room, 128 + 256 + 9000 + 26);
     EXPECT_GE(plan_buffers(4, 2, 1500).count, one.count + 3 * 2 * kQueueDescriptors + kInboxSize);
+    EXPECT_GE(plan_buffers(4, 2, 1500).count - plan_buffers(4, 1, 1500).count,
+              kInboxSize + lb::kFragmentsHeld + kMostGenerated);
 }
 
 TEST(StartPlan, HugePagesAreTakenWhenThereAreEnough) {

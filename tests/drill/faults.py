@@ -16,8 +16,8 @@ from lab import Lab
 from lateness import Lateness
 from netns import run as command
 from one_node import (SMALL_TABLE, SOLO, backend_killed, backend_silent, bad_cable_to_a_backend, control_killed,
-                      dataplane_crashes, dataplane_killed_dsr, dataplane_killed_nat, dataplane_stands_still, full_disk,
-                      full_table, link_flaps, lossy_probes, refused_configurations, reloads)
+                      dataplane_crashes, dataplane_killed_dsr, dataplane_killed_nat, dataplane_stands_still,
+                      fragments_without_a_first, full_disk, full_table, link_flaps, lossy_probes, refused_configurations, reloads)
 from pair import Pair
 from stage import Row, Stage
 from two_nodes import (busy_machine, control_stands_still, deaf_backup, node_dies, node_dies_read_only, planned_handover,
@@ -28,14 +28,15 @@ Fault = Callable[[Stage], Row]
 
 SOLO_FAULTS: tuple[Fault, ...] = (
     backend_killed, backend_silent, control_killed, dataplane_killed_dsr, dataplane_killed_nat, dataplane_crashes, reloads,
-    refused_configurations, link_flaps, bad_cable_to_a_backend, lossy_probes, dataplane_stands_still)
+    refused_configurations, link_flaps, bad_cable_to_a_backend, lossy_probes, dataplane_stands_still,
+    fragments_without_a_first)
 SMALL_DISK_FAULTS: tuple[Fault, ...] = (full_disk,)
 SMALL_TABLE_FAULTS: tuple[Fault, ...] = (full_table,)
 PAIR_FAULTS: tuple[Fault, ...] = (node_dies, node_dies_read_only, control_stands_still, planned_handover, split_brain,
                                   deaf_backup, busy_machine)
 # What scripts/test goes through; the others take longer or are there already as tests of their own.
-SUBSET: tuple[Fault, ...] = (backend_silent, control_killed, dataplane_killed_dsr, reloads, full_disk, planned_handover,
-                             deaf_backup, busy_machine)
+SUBSET: tuple[Fault, ...] = (backend_silent, control_killed, dataplane_killed_dsr, reloads, fragments_without_a_first,
+                             full_disk, planned_handover, deaf_backup, busy_machine)
 
 
 @contextlib.contextmanager

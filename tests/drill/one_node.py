@@ -7,15 +7,17 @@ import contextlib
 import os
 import signal
 import socket
+import struct
 import time
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from lab import UPLINK
+from lab import CLIENT4, UPLINK
 from netns import wait_for
 from spec import Spec, Vip
 from stage import Detection, Row, Stage, ask, bad_cable, in_ms, times
+from traffic import udp_once
 from weir import Weir
 
 QUICK_PROBES = {"interval": "100ms", "timeout": "100ms", "rise": 2, "fall": 2}
@@ -234,6 +236,40 @@ def full_disk(stage: Stage) -> Row:
     assert stage.weir.apply(SOLO.toml())[0] == 0
     return Row("runtime directory full, dataplane killed", None, in_ms(noticed.outage_s), noticed.lost, len(noticed.broken),
                "forwards again within 400 ms, connections unbroken", noticed.outage_s <= 0.4 and not noticed.broken)
+
+
+FRAGMENTS = 20_000
+HELD_BY_A_WORKER = 256  # dataplane/lb/fragment_table.hpp
+
+
+def fragments_without_a_first(stage: Stage) -> Row:
+    """What a packet buffer can be kept for is a fragment that waits for its datagram's first one. They wait until no more
+    may, and are given up; a datagram in pieces is served again then."""
+    vip, said = Vip("full-nat", "udp", 4), ("drop_fragment_queue_full", "drop_fragment_no_first")
+    before = list(map(stage.weir.verdict, said))
+    header = struct.Struct("!BBHHHBBH4s4s")
+    source, destination = socket.inet_aton(CLIENT4), socket.inet_aton(vip.address)
+    payload = bytes(64)
+    most_held = 0
+    with stage.lab.client.entered():
+        raw = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_RAW)
+    with stage.watched("full-nat") as witness, raw as sock:
+        for number in range(FRAGMENTS):
+            offset = 1480 // 8
+            sock.sendto(header.pack(0x45, 0, header.size + len(payload), number + 1, offset, 64, socket.IPPROTO_UDP, 0,
+                                    source, destination) + payload, (vip.address, 0))
+            if number % 1000 == 999:
+                most_held = max(most_held, ask(stage.weir, "/v1/counters")["books"]["held"])
+        began = time.monotonic()
+        wait_for("all are given up", lambda: ask(stage.weir, "/v1/counters")["books"]["held"] == 0)
+        udp_once(stage.lab.client, vip.address, vip.port, "in pieces " + "x" * 4000)
+        took_s = time.monotonic() - began
+    noticed = witness.noticed()
+    counted = [now - then for now, then in zip(map(stage.weir.verdict, said), before)]
+    assert most_held > 0, "none ever waited: this would prove nothing"
+    return Row(f"{FRAGMENTS} fragments without a first one", None, in_ms(took_s), noticed.lost, len(noticed.broken),
+               f"dropped by name, at most {HELD_BY_A_WORKER} wait, connections unbroken",
+               all(counted) and most_held <= HELD_BY_A_WORKER and not noticed.broken)
 
 
 TABLE = 1024
