@@ -1,40 +1,51 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""Rows of a whole Weir in the lab: packets over AF_XDP on a veth next to dpdk-testpmd's macswap on the same device, and
-HTTP through each mode next to direct routing.
+"""Rows of a whole Weir in the lab: packets over AF_XDP on a veth next to dpdk-testpmd's macswap on the same device, packets
+through the kernel's balancer next to a program that only sends them back, and HTTP through each mode next to direct
+routing.
 
 Packets: dpdk-testpmd sends 64-byte UDP in 256 flows from the neighbour's cable through the switch, on the last core;
-what is measured forwards on core 0, polling. The rate is what left the balancer's device, read from the kernel's counters
-of that device, so that both candidates are counted by the same hand. HTTP: wrk and the backends on whatever core is free.
+what is measured forwards on core 0, polling. An XDP program has one core together with its sender, which is the kernel
+(BPF_PROG_TEST_RUN with live frames), and what it sends ends at the other end of its cable. The rate is what left the balancer's device, read from the kernel's counters of that device, so that both candidates are
+counted by the same hand. HTTP: wrk and the backends on whatever core is free.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
+import socket
 import statistics
+import struct
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests" / "e2e"))
 
-from lab import MAC_LB, NEIGHBOUR4, UPLINK, Lab  # noqa: E402  (the path above comes first)
-from netns import wait_for  # noqa: E402
+from capture import ones_sum  # noqa: E402  (the path above comes first)
+from lab import MAC, MAC_LB, NEIGHBOUR4, UPLINK, Lab  # noqa: E402
+from netns import Namespace, wait_for  # noqa: E402
 from spec import MODES, Spec, Vip  # noqa: E402
 from traffic import bracketed, parse_wrk  # noqa: E402
 
+Running = AbstractContextManager[None]
 LAST_CORE = (os.cpu_count() or 1) - 1
 SENDER_FLOWS = 256
+FIRST_PORT = 4000
+PIPES = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
 
 
 def _row(mode: str, kind: str, flows: int) -> dict:
-    return {"name": f"io {mode} v4 full {flows} {kind}", "group": "io", "engine": "dpdk", "mode": mode, "family": "v4",
-            "tracking": "full", "flows": flows, "pools": 1, "case": "hit", "kind": kind}
+    tracking = "exceptions" if mode == "dsr-l2" else "full"  # the default
+    return {"name": f"io {mode} v4 {tracking} {flows} {kind}", "group": "io",
+            "engine": "xdp" if kind == "xdp_live" else "dpdk", "mode": mode, "family": "v4", "tracking": tracking,
+            "flows": flows, "pools": 1, "case": "hit", "kind": kind}
 
 
-ROWS = ([_row(mode, "af_xdp", SENDER_FLOWS) for mode in MODES]
+ROWS = ([_row(mode, kind, SENDER_FLOWS) for kind in ("af_xdp", "xdp_live") for mode in MODES]
         + [_row(mode, kind, 64) for mode in MODES for kind in ("http-requests", "http-connections")])
 
 
@@ -72,9 +83,9 @@ def running(lab: Lab, role: str, core: int, vdev: str, options: str) -> Iterator
 
 
 @contextlib.contextmanager
-def balancer(lab: Lab, protocol: str) -> Iterator[None]:
+def balancer(lab: Lab, protocol: str, device: str = "veth") -> Iterator[None]:
     from weir import Weir  # which takes the build directory from the environment
-    spec = Spec("veth", 1, protocols=(protocol,), families=(4,))
+    spec = Spec(device, 1, protocols=(protocol,), families=(4,))
     weir = Weir(lab, spec)
     weir.start(spec.toml().replace('idle = "adaptive"', 'idle = "poll"'))
     try:
@@ -88,37 +99,96 @@ def packets_sent(lab: Lab) -> int:
     return int(lab.lb.run("cat", f"/sys/class/net/{UPLINK}/statistics/tx_packets"))
 
 
-def rate_under_load(lab: Lab, vip: Vip, seconds: float) -> float:
-    """Packets/s that left the balancer's device while the neighbour sends to this VIP."""
+@contextlib.contextmanager
+def testpmd_sends(lab: Lab, vip: Vip) -> Iterator[None]:
     with running(lab, "sender", LAST_CORE, "net_af_packet0,iface=eth0,blocksz=4096,framesz=2048,framecnt=512,qpairs=1",
                  f"--forward-mode=txonly --txonly-multi-flow --txpkts=64 --eth-peer=0,{MAC_LB} "
-                 f"--tx-ip={NEIGHBOUR4},{vip.address} --tx-udp=4000,{vip.port} --no-flush-rx"):
+                 f"--tx-ip={NEIGHBOUR4},{vip.address} --tx-udp={FIRST_PORT},{vip.port} --no-flush-rx"):
+        yield
+
+
+def udp_frame(vip: Vip) -> bytes:
+    """64 bytes from the neighbour, without a UDP checksum."""
+    addresses = socket.inet_aton(NEIGHBOUR4) + socket.inet_aton(vip.address)
+    header = struct.pack("!BBHHHBBH", 0x45, 0, 50, 0, 0x4000, 64, socket.IPPROTO_UDP, 0) + addresses
+    header = header[:10] + struct.pack("!H", 0xFFFF - ones_sum(header)) + header[12:]
+    macs = bytes.fromhex((MAC_LB + MAC.format(0x11)).replace(":", ""))
+    return macs + struct.pack("!H", 0x0800) + header + struct.pack("!HHHH", FIRST_PORT, vip.port, 30, 0) + bytes(22)
+
+
+@contextlib.contextmanager
+def kernel_sends(lab: Lab, vip: Vip, build: Path) -> Iterator[None]:
+    """Out of the switch's end of the balancer's cable: neither the switch nor a socket is on the way."""
+    process = lab.switch.popen("taskset", "-c", str(LAST_CORE), str(build / "bench" / "weir-xdp-sender"),
+                               lab.port_of(lab.lb, UPLINK), str(SENDER_FLOWS), str(FIRST_PORT), **PIPES)
+    try:
+        process.stdin.write(udp_frame(vip))
+        process.stdin.close()
+        if process.stdout.readline() != b"sending\n":
+            raise RuntimeError("weir-xdp-sender ended")
+        yield
+    finally:
+        process.terminate()
+        if process.wait(10) != 0:
+            raise RuntimeError("weir-xdp-sender failed")
+
+
+def rate_under_load(lab: Lab, sender: Running, seconds: float) -> float:
+    """Packets/s that left the balancer's device while SENDER runs."""
+    with sender:
         sent, start = packets_sent(lab), time.monotonic()
         time.sleep(seconds)
         return (packets_sent(lab) - sent) / (time.monotonic() - start)
 
 
-def packet_rows(lab: Lab, rows: list[dict], seconds: float, repeats: int) -> Iterator[dict]:
+@contextlib.contextmanager
+def testpmd_macswap(lab: Lab) -> Iterator[None]:
+    with running(lab, "forwarder", 0, f"net_af_xdp0,iface={UPLINK},start_queue=0,queue_count=1", "--forward-mode=macswap"):
+        yield
+
+
+def attach(ns: Namespace, device: str, section: str, build: Path) -> None:
+    """A program of xdp_wire.bpf.c, in the place of what is there."""
+    ns.ip(f"-force link set {device} xdp obj {build / 'bench' / 'xdp_wire.bpf.o'} sec xdp/{section}")
+
+
+@contextlib.contextmanager
+def xdp_reflection(lab: Lab, build: Path) -> Iterator[None]:
+    lab.lb.ip(f"link set {UPLINK} up")
+    attach(lab.lb, UPLINK, "reflect", build)
+    attach(lab.switch, lab.port_of(lab.lb, UPLINK), "sink", build)
+    yield
+
+
+@contextlib.contextmanager
+def xdp_balancer(lab: Lab, build: Path) -> Iterator[None]:
+    with balancer(lab, "udp", "xdp"):
+        attach(lab.switch, lab.port_of(lab.lb, UPLINK), "sink", build)
+        yield
+
+
+def packet_rows(lab: Lab, rows: list[dict], seconds: float, repeats: int, reference: Callable[[], Running],
+                weir: Callable[[], Running], sends: Callable[[Vip], Running]) -> Iterator[dict]:
+    """ROWS that have one REFERENCE and one sender, measured by turns."""
     for backend in lab.backends:
         backend.echo.stop()  # the datagrams end at a closed port: no server in the measurement
     rates: dict[str, list[float]] = {row["mode"]: [] for row in rows}
-    macswap: list[float] = []
+    of_reference: list[float] = []
     for _ in range(repeats):
         lab.reset_lb()
         # One queue: testpmd's AF_XDP port cannot drive a veth's several, and both must drive the same device.
         for ns, device in ((lab.switch, lab.port_of(lab.lb, UPLINK)), (lab.lb, UPLINK)):
             ns.run("ethtool", "-L", device, "rx", "1", "tx", "1")
-        with running(lab, "forwarder", 0, f"net_af_xdp0,iface={UPLINK},start_queue=0,queue_count=1",
-                     "--forward-mode=macswap"):
-            macswap.append(rate_under_load(lab, Vip(rows[0]["mode"], "udp", 4), seconds))
-        with balancer(lab, "udp"):
+        with reference():
+            of_reference.append(rate_under_load(lab, sends(Vip(rows[0]["mode"], "udp", 4)), seconds))
+        with weir():
             for mode, seen in rates.items():
-                seen.append(rate_under_load(lab, Vip(mode, "udp", 4), seconds))
-    reference = statistics.median(macswap)
+                seen.append(rate_under_load(lab, sends(Vip(mode, "udp", 4)), seconds))
+    best = statistics.median(of_reference)
     for row in rows:
         rate = statistics.median(rates[row["mode"]])
-        yield row | {"ns": 1e9 / rate, "ns_macswap": 1e9 / reference, "ratio": reference / rate,
-                     "kpps": rate / 1e3, "of_macswap": rate / reference}
+        yield row | {"ns": 1e9 / rate, "ns_macswap": 1e9 / best, "ratio": best / rate, "kpps": rate / 1e3,
+                     "of_macswap": rate / best}
 
 
 def http_rate(lab: Lab, address: str, kind: str, seconds: float) -> float:
@@ -148,10 +218,14 @@ def http_rows(lab: Lab, rows: list[dict], seconds: float, repeats: int) -> Itera
 def measure(rows: list[dict], seconds: float, repeats: int, build: Path) -> Iterator[dict]:
     """The chosen of ROWS, each completed with what came out. Needs root: the lab is made of network namespaces."""
     os.environ["WEIR_BUILD_DIR"] = str(build)
-    http = [row for row in rows if row["kind"] != "af_xdp"]
-    packets = [row for row in rows if row["kind"] == "af_xdp"]
+    of_kind = {kind: [row for row in rows if row["kind"] == kind] for kind in ("af_xdp", "xdp_live")}
+    http = [row for row in rows if row["kind"] not in of_kind]
     with Lab() as lab:
         if http:
             yield from http_rows(lab, http, seconds, repeats)
-        if packets:
-            yield from packet_rows(lab, packets, seconds, repeats)
+        if packets := of_kind["af_xdp"]:
+            yield from packet_rows(lab, packets, seconds, repeats, lambda: testpmd_macswap(lab), lambda: balancer(lab, "udp"),
+                                   lambda vip: testpmd_sends(lab, vip))
+        if packets := of_kind["xdp_live"]:
+            yield from packet_rows(lab, packets, seconds, repeats, lambda: xdp_reflection(lab, build),
+                                   lambda: xdp_balancer(lab, build), lambda vip: kernel_sends(lab, vip, build))

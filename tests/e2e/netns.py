@@ -96,7 +96,7 @@ class Namespace:
             with open(log, "ab") as sink:
                 return subprocess.Popen(full, stdin=subprocess.DEVNULL, stdout=sink, stderr=subprocess.STDOUT,
                                         env=env, **options)
-        return subprocess.Popen(full, stdin=subprocess.DEVNULL, env=env, **options)
+        return subprocess.Popen(full, env=env, **{"stdin": subprocess.DEVNULL, **options})
 
     def sysctl(self, key: str, value: object) -> None:
         with self.entered():
