@@ -149,6 +149,7 @@ Worker::Worker(WorkerContext& given, std::uint64_t now_ns)
       scheduler(given.id, given.workers, given.secret), persistence(*given.persistence),
       strays(*given.strays), exceptions(std::make_unique<lb::ExceptionFilter>()),
       recent_hops(std::make_unique<std::uint16_t[]>(WEIR_MAX_VIPS)),
+      vip_flags_(std::make_unique<std::uint8_t[]>(WEIR_MAX_VIPS)),
       vip_counters_(&given.counters->vip(given.block, 0)),
       backend_counters_(&given.counters->backend(given.block, 0)), expired_at_ns_(now_ns) {
     std::fill_n(recent_hops.get(), WEIR_MAX_VIPS, lb::kNoLastHop);
@@ -164,31 +165,39 @@ Worker::~Worker() {
 }
 
 void Worker::follow_generation() {
-    const lb::ForwardingState* newest = context.state->load(std::memory_order_acquire);
+    // Whoever reports before it looks holds no generation in between; one that was looked up before
+    // the report could be gone behind it. So nothing may be read from the one of the last poll.
     rte_rcu_qsbr_quiescent(context.rcu, context.id);
-    if (newest == state)
+    const lb::ForwardingState* newest = context.state->load(std::memory_order_acquire);
+    if (newest == state && (!newest || newest->generation() == generation_))
         return;
     if (!state)
         grace_began_ms = now_ms;
     const bool inherited = !state && table.entries() != 0;
-    if (newest && (inherited || starts_exceptions(*newest)))
-        exceptions->assume_all();
     state = newest;
-    if (!state)
+    if (!state) {
+        vip_count_ = 0;
         return;
+    }
+    generation_ = state->generation();
+    if (starts_exceptions() || inherited)
+        exceptions->assume_all();
     if (context.spread)
         spread = context.spread->load(std::memory_order_relaxed);
     take_snat_rows();
 }
 
-// Does a VIP that recorded everything record exceptions only from now on?
-bool Worker::starts_exceptions(const lb::ForwardingState& newest) const {
-    const auto before = state ? state->vips() : std::span<const weir_vip_row>{};
-    const std::size_t common = std::min(before.size(), newest.vips().size());
-    for (std::size_t i = 0; i < common; i++)
-        if (newest.vips()[i].flags & ~before[i].flags & WEIR_VIP_EXCEPTIONS)
-            return true;
-    return false;
+// Does a VIP that recorded everything record exceptions only from now on? Keeps the flags for the
+// next time.
+bool Worker::starts_exceptions() {
+    const std::span<const weir_vip_row> vips = state->vips();
+    bool starts = false;
+    for (std::size_t i = 0; i < vips.size(); i++) {
+        starts |= i < vip_count_ && (vips[i].flags & ~vip_flags_[i] & WEIR_VIP_EXCEPTIONS) != 0;
+        vip_flags_[i] = vips[i].flags;
+    }
+    vip_count_ = vips.size();
+    return starts;
 }
 
 void Worker::take_snat_rows() {

@@ -95,8 +95,11 @@ private:
     // Called for every entry that is visited.
     std::uint16_t timeout_of(const lb::HotRow& row, bool& superfluous);
     void end_stray(const lb::HotRow& row);
-    bool starts_exceptions(const lb::ForwardingState& newest) const;
+    bool starts_exceptions();
 
+    std::uint64_t generation_ = 0;              // of `state`
+    std::unique_ptr<std::uint8_t[]> vip_flags_; // of the generation before, by row
+    std::size_t vip_count_ = 0;
     lb::VipCounters* vip_counters_; // this worker's rows
     lb::BackendCounters* backend_counters_;
     std::array<weir_snat_row, WEIR_MAX_SNAT_ADDRESSES> snat_rows_{}; // those the ports follow
