@@ -9,11 +9,19 @@ namespace weir::bench {
 namespace {
 
 using Stage = void (*)(dpdk::Worker&, dpdk::Burst&);
+void by_hash(dpdk::Worker& worker, dpdk::Burst& burst) {
+    dpdk::forward_by_hash(worker, burst);
+}
 constexpr std::pair<const char*, Stage> kStages[] = {
-    {"parse", dpdk::parse},   {"fragments", dpdk::follow_fragments},
-    {"match", dpdk::match},   {"hand_over", dpdk::hand_over},
-    {"track", dpdk::track},   {"rewrite", dpdk::rewrite},
-    {"answer", dpdk::answer}, {"transmit", dpdk::transmit},
+    {"by_hash", by_hash},
+    {"parse", dpdk::parse},
+    {"fragments", dpdk::follow_fragments},
+    {"match", dpdk::match},
+    {"hand_over", dpdk::hand_over},
+    {"track", dpdk::track},
+    {"rewrite", dpdk::rewrite},
+    {"answer", dpdk::answer},
+    {"transmit", dpdk::transmit},
 };
 
 } // namespace

@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: (BSD-3-Clause OR GPL-2.0-only)
+// SPDX-License-Identifier: BSD-3-Clause
 /* What xdp_sender.cpp tells xdp_sender.bpf.c before it is loaded. */
 #pragma once
 

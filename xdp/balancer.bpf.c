@@ -2,11 +2,13 @@
 /* The balancer as an XDP program: the same decision as the DPDK workers', over the same headers
  * (dataplane/forwarding/), with the kernel as the kernel side of every interface.
  *
+ *   by hash, or
  *   parse -> fragments -> match -> find connection -> select -> record -> rewrite -> answer
  *
  * What is not ours, and everything before control has published, goes to the kernel. */
 #include "dataplane/forwarding/parse.h"
 #include "xdp/balancer_answer.bpf.h"
+#include "xdp/balancer_by_hash.bpf.h"
 #include "xdp/balancer_fragments.bpf.h"
 #include "xdp/balancer_record.bpf.h"
 #include "xdp/balancer_rewrite.bpf.h"
@@ -202,7 +204,10 @@ int weir_balance(struct xdp_md* context) {
     if (interface == WEIR_NO_ROW) /* attached before it is published */
         return XDP_PASS;
     weir_begin(context, work, half, interface);
-    enum weir_verdict verdict = weir_decide(context, work);
+    enum weir_verdict verdict =
+        head->hash_decides ? weir_stage_by_hash(context, work) : WEIR_UNDECIDED;
+    if (verdict == WEIR_UNDECIDED)
+        verdict = weir_decide(context, work);
     if (!weir_verdict_is_of(verdict, forwards | punts))
         verdict = weir_stage_answer(context, work, verdict);
     return weir_stage_finish(context, work, verdict);

@@ -9,6 +9,7 @@
 #include "dataplane/lb/last_hops.hpp"
 #include "dataplane/lb/snat_ports.hpp"
 
+#include <algorithm>
 #include <cstdint>
 
 struct rte_mbuf;
@@ -44,8 +45,9 @@ struct Burst {
     std::uint32_t count;
     rte_mbuf* mbuf[kBurstSize];
 
-    // parse
     std::uint8_t verdict[kBurstSize]; // enum weir_verdict; UNDECIDED: the next stage looks at it
+
+    // parse
     weir_packet packet[kBurstSize];
     bool plain[kBurstSize]; // as parse_plain.h has it: untagged, whole, TCP or UDP, no options
     bool has_fragments;     // some packet is one
@@ -78,6 +80,12 @@ struct Burst {
     std::uint32_t generated_count;
     Generated generated[kMostGenerated];
 };
+
+// No packet is decided. The caller fills `mbuf` and `count`.
+inline void begin(Burst& burst, Origin origin) {
+    burst.origin = origin;
+    std::fill_n(burst.verdict, kBurstSize, static_cast<std::uint8_t>(WEIR_UNDECIDED));
+}
 
 // Whether what was foreseen of packet i came about.
 inline bool as_foreseen(const Burst& burst, std::uint32_t i) {

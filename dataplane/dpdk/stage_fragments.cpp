@@ -74,6 +74,7 @@ void follow_fragments(Worker& worker, Burst& burst) {
         if (kept != i) {
             burst.mbuf[kept] = burst.mbuf[i];
             burst.verdict[kept] = burst.verdict[i];
+            burst.out_interface[kept] = burst.out_interface[i];
             burst.packet[kept] = burst.packet[i];
             burst.plain[kept] = burst.plain[i];
             burst.vip[kept] = WEIR_NO_ROW;
@@ -85,7 +86,7 @@ void follow_fragments(Worker& worker, Burst& burst) {
 }
 
 bool receive_released(Worker& worker, Burst& burst) {
-    burst.origin = Origin::released;
+    begin(burst, Origin::released);
     burst.count = 0;
     lb::ReleasedFragment released;
     while (burst.count < kBurstSize && worker.fragments.take_released(released)) {

@@ -11,7 +11,7 @@ namespace weir::dpdk {
 namespace {
 
 bool take_from_ring(Worker& worker, rte_ring* ring, Origin origin, Burst& burst) {
-    burst.origin = origin;
+    begin(burst, origin);
     burst.count =
         rte_ring_sc_dequeue_burst(ring, reinterpret_cast<void**>(burst.mbuf), kBurstSize, nullptr);
     worker.tally.handed_in += burst.count;
@@ -102,7 +102,7 @@ weir_verdict punt(Worker& worker, rte_mbuf* mbuf, weir_verdict verdict) {
 } // namespace
 
 bool receive_from_port(Worker& worker, const WorkerPort& port, Burst& burst) {
-    burst.origin = Origin::port;
+    begin(burst, Origin::port);
     burst.count = rte_eth_rx_burst(port.dpdk_port, port.queue, burst.mbuf, kBurstSize);
     std::uint64_t bytes = 0;
     for (std::uint32_t i = 0; i < burst.count; i++) {

@@ -28,11 +28,12 @@ void parse(Worker& worker, Burst& burst) {
         return;
     }
     for (std::uint32_t i = 0; i < burst.count; i++) {
+        if (burst.verdict[i] != WEIR_UNDECIDED)
+            continue;
         // The parser reads one contiguous frame; a device that split it lost the tail to us.
         const auto* data = rte_pktmbuf_mtod(burst.mbuf[i], const std::uint8_t*);
         const auto* end = data + rte_pktmbuf_data_len(burst.mbuf[i]);
         burst.plain[i] = weir_parse_plain(data, end, &burst.packet[i]);
-        burst.verdict[i] = WEIR_UNDECIDED;
         if (burst.plain[i]) [[likely]]
             continue;
         burst.verdict[i] = static_cast<std::uint8_t>(weir_parse(data, end, &burst.packet[i]));
@@ -67,7 +68,7 @@ class Neighbours {
 public:
     bool find(const weir_match_view& table, Burst& burst, std::uint32_t i) const {
         const weir_packet& packet = burst.packet[i];
-        if (vip_ && weir_same_endpoint(&packet, &burst.packet[vip_of_])) {
+        if (vip_ && weir_same_endpoint(&packet.flow, &burst.packet[vip_of_].flow)) {
             burst.match[i] = *vip_;
             return true;
         }
@@ -125,19 +126,9 @@ void hash_flows(const Worker& worker, Burst& burst) {
     burst.flows_v6.compute(worker.state->hash_key(), burst.hash, burst.count);
 }
 
-// The pool of a VIP for which most flows need no look-up: only exceptions are recorded, and no slot
-// of the pool has changed of late. Else null.
-const weir_pool_row* settled_pool(const lb::ForwardingState& state, const weir_match& match) {
-    if (match.kind != WEIR_MATCH_VIP)
-        return nullptr;
-    const weir_vip_row& vip = state.vips()[match.index];
-    const weir_pool_row& pool = state.pools()[vip.pool];
-    return vip.flags & WEIR_VIP_EXCEPTIONS && pool.elder_count == 0 ? &pool : nullptr;
-}
-
 // What the next stage will read is sent for: a flow's place in the table of connections, or where
 // that cannot say anything its slot.
-void send_for(const Worker& worker, Burst& burst) {
+void send_for(Worker& worker, Burst& burst) {
     weir_match of{WEIR_MATCH_EMPTY, WEIR_NO_ROW};
     const weir_pool_row* settled = nullptr; // of this match
     for (std::uint32_t i = 0; i < burst.count; i++) {
@@ -151,10 +142,10 @@ void send_for(const Worker& worker, Burst& burst) {
         burst.look_up[i] = !settled || worker.exceptions->may_have(burst.hash[i]);
         if (burst.look_up[i]) {
             worker.table.prefetch_index(lb::index_hash(burst.hash[i]));
-        } else if (settled->scheduler == WEIR_SCHEDULE_MAGLEV && settled->slot_count != 0 &&
-                   burst.plain[i]) {
+        } else if (has_slots_of_flows(*settled) && burst.plain[i]) {
             burst.slot[i] = worker.state->slot_of(*settled, burst.hash[i]);
             rte_prefetch0(burst.slot[i]);
+            worker.hash_decides = true;
         }
     }
 }

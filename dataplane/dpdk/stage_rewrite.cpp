@@ -3,6 +3,7 @@
 // written and how is the shared headers' business (dataplane/forwarding/); here the rows are
 // fetched and the mbuf's head and tail are moved.
 #include "dataplane/dpdk/connection_steps.hpp"
+#include "dataplane/dpdk/forward_counts.hpp"
 #include "dataplane/forwarding/encap.h"
 #include "dataplane/forwarding/fragment_writer.h"
 #include "dataplane/forwarding/icmp_translate.h"
@@ -249,24 +250,32 @@ weir_verdict rewrite_one(Worker& worker, Burst& burst, std::uint32_t i) {
 // Each function does what rewrite_one() would do, or says WEIR_UNDECIDED before it has changed
 // anything.
 
-// Writes the tunnel's header into the frame's headroom.
-weir_verdict encapsulate(rte_mbuf* mbuf, weir_packet& packet, const weir_outer& outer,
+// Writes the tunnel's header into the frame's headroom. `packet` still tells of what is in it then.
+weir_verdict encapsulate(rte_mbuf* mbuf, const weir_packet& packet, const weir_outer& outer,
                          const weir_next_hop_row& hop) {
-    const weir_link link = {hop.destination_mac, hop.source_mac, WEIR_NO_VLAN};
-    const weir_verdict verdict = give_headers(mbuf, packet, link, {WEIR_FORWARDED, &outer});
-    return verdict == WEIR_UNDECIDED ? WEIR_FORWARDED : verdict;
+    const auto room = static_cast<std::uint16_t>(weir_outer_bytes(&outer));
+    auto* data = reinterpret_cast<std::uint8_t*>(rte_pktmbuf_prepend(mbuf, room));
+    if (!data)
+        return WEIR_DROP_NO_BUFFER;
+    const weir_verdict verdict =
+        weir_write_outer(data, data + rte_pktmbuf_data_len(mbuf), &packet, &outer);
+    if (verdict != WEIR_UNDECIDED)
+        return verdict;
+    weir_write_untagged(data, hop.destination_mac, hop.source_mac, weir_outer_ethertype(&outer));
+    return WEIR_FORWARDED;
 }
+
+} // namespace
 
 weir_verdict quick_to_backend(const Worker& worker, Burst& burst, std::uint32_t i) {
     const lb::ForwardingState& state = *worker.state;
     const weir_vip_row& vip = state.vips()[burst.vip[i]];
     const weir_backend_row& backend = state.backends()[burst.backend[i]];
-    if (backend.next_hop == WEIR_NO_ROW)
-        return WEIR_UNDECIDED;
-    const weir_next_hop_row& hop = state.next_hops()[backend.next_hop];
     weir_packet& packet = burst.packet[i];
-    if (!hop.resolved || hop.vlan_tci != WEIR_NO_VLAN || packet.l3_length > hop.mtu)
+    const weir_next_hop_row* way = plain_way(state, burst.backend[i], packet.l3_length);
+    if (!way)
         return WEIR_UNDECIDED;
+    const weir_next_hop_row& hop = *way;
     rte_mbuf* mbuf = burst.mbuf[i];
     burst.out_interface[i] = hop.interface;
     if (weir_forward_encapsulates(vip.forward)) {
@@ -290,6 +299,8 @@ weir_verdict quick_to_backend(const Worker& worker, Burst& burst, std::uint32_t 
     weir_write_macs(data, hop.destination_mac, hop.source_mac);
     return WEIR_FORWARDED;
 }
+
+namespace {
 
 weir_verdict quick_to_client(const Worker& worker, Burst& burst, std::uint32_t i) {
     const lb::LastHop& hop = burst.last_hop[i];
@@ -315,56 +326,6 @@ weir_verdict quick(const Worker& worker, Burst& burst, std::uint32_t i) {
         return WEIR_UNDECIDED;
     return burst.match[i].kind == WEIR_MATCH_VIP ? quick_to_backend(worker, burst, i)
                                                  : quick_to_client(worker, burst, i);
-}
-
-// --- Counting. What one VIP gets in a row is added up before it is stored: as many additions to
-// one place in memory as a burst has packets would wait for each other.
-class VipRun {
-public:
-    VipRun(Worker& worker, std::uint32_t vip) : worker_(worker), vip_(vip) {}
-    ~VipRun() { store(); }
-    VipRun(const VipRun&) = delete;
-    VipRun& operator=(const VipRun&) = delete;
-
-    void forwarded(std::uint32_t vip, std::uint64_t bytes) {
-        if (vip != vip_) {
-            store();
-            vip_ = vip;
-        }
-        packets_++;
-        bytes_ += bytes;
-    }
-
-private:
-    void store() {
-        if (packets_ == 0)
-            return;
-        worker_.vip_counters(vip_).packets += packets_;
-        worker_.vip_counters(vip_).bytes += bytes_;
-        packets_ = bytes_ = 0;
-    }
-
-    Worker& worker_;
-    std::uint32_t vip_;
-    std::uint64_t packets_ = 0;
-    std::uint64_t bytes_ = 0;
-};
-
-void count_rewritten(Worker& worker, VipRun& run, std::uint32_t vip, std::uint32_t backend_row,
-                     weir_verdict verdict, std::uint64_t bytes) {
-    lb::BackendCounters& backend = worker.backend_counters(backend_row);
-    if (verdict == WEIR_FORWARDED) {
-        run.forwarded(vip, bytes);
-        backend.packets++;
-        backend.bytes += bytes;
-    } else if (verdict == WEIR_REPLIED) {
-        worker.vip_counters(vip).reply_packets++;
-        worker.vip_counters(vip).reply_bytes += bytes;
-        backend.reply_packets++;
-        backend.reply_bytes += bytes;
-    } else if (verdict != WEIR_ICMP_RELAYED) {
-        worker.vip_counters(vip).drops++;
-    }
 }
 
 } // namespace

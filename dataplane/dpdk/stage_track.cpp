@@ -206,13 +206,6 @@ void select_and_record(Worker& worker, Burst& burst, std::uint32_t i, const weir
         drop(worker, burst, i, verdict);
 }
 
-// Packets that note_unrecorded() has nothing to learn from.
-bool says_nothing(const weir_packet& packet, const weir_vip_row& vip) {
-    constexpr std::uint8_t kBeginsOrEnds = WEIR_TCP_SYN | WEIR_TCP_FIN | WEIR_TCP_RST;
-    return packet.protocol == WEIR_IP_TCP ? (packet.tcp_flags & kBeginsOrEnds) == 0
-                                          : !weir_forward_encapsulates(vip.forward);
-}
-
 void forward_by_slot(Worker& worker, Burst& burst, std::uint32_t i, const weir_vip_row& vip) {
     const lb::ForwardingState& state = *worker.state;
     burst.backend[i] = state.member_in(state.pools()[vip.pool], *burst.slot[i]);

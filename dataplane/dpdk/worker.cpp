@@ -70,7 +70,7 @@ private:
 void process(Worker& worker, Burst& burst) {
     if (worker.capture.on()) [[unlikely]]
         clear_rows(burst);
-    if (burst.origin != Origin::from_kernel) {
+    if (burst.origin != Origin::from_kernel && !forward_by_hash(worker, burst)) {
         parse(worker, burst);
         follow_fragments(worker, burst);
         match(worker, burst);

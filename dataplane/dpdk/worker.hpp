@@ -41,6 +41,9 @@ public:
     lb::PersistenceTable& persistence;
     lb::StrayReplies& strays;                        // replies that are another worker's
     std::unique_ptr<lb::ExceptionFilter> exceptions; // flows of VIPs that record only those
+    // Of late some packet's hash alone has led it to its backend: then forward_by_hash() is worth a
+    // try.
+    bool hash_decides = false;
     // By VIP row: whence its clients' packets came of late, for what is to be sent to a client
     // whose connection is not recorded. Only of VIPs with a tunnel that record exceptions.
     std::unique_ptr<std::uint16_t[]> recent_hops;

@@ -85,7 +85,7 @@ private:
 
     // The next frames into the buffers, as a device would have put them there.
     void fill() {
-        burst_.origin = Origin::port;
+        begin(burst_, Origin::port);
         burst_.count = kBurstSize;
         for (std::uint32_t i = 0; i < kBurstSize; i++) {
             const Bytes& frame = frames_[next_++ % kFlows];

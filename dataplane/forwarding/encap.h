@@ -57,6 +57,10 @@ WEIR_INLINE bool weir_outer_for(const struct weir_node_row* node, const struct w
     return true;
 }
 
+WEIR_INLINE uint16_t weir_outer_ethertype(const struct weir_outer* outer) {
+    return (uint16_t)(outer->family == 4 ? WEIR_ETHERTYPE_V4 : WEIR_ETHERTYPE_V6);
+}
+
 WEIR_INLINE uint32_t weir_outer_bytes(const struct weir_outer* outer) {
     uint32_t ip = outer->family == 4 ? WEIR_V4_BYTES : WEIR_V6_BYTES;
     return ip + (outer->forward == WEIR_FORWARD_DSR_GUE ? WEIR_UDP_BYTES + WEIR_GUE_BYTES : 0);
@@ -193,7 +197,7 @@ WEIR_INLINE void weir_packet_encapsulated(struct weir_packet* packet,
         packet->flags |= WEIR_PACKET_DONT_FRAGMENT;
     packet->ttl = WEIR_OWN_TTL;
     packet->family = outer->family;
-    packet->ethertype = v4 ? WEIR_ETHERTYPE_V4 : WEIR_ETHERTYPE_V6;
+    packet->ethertype = weir_outer_ethertype(outer);
     packet->l3_length = (uint16_t)(packet->l3_length + weir_outer_bytes(outer));
     packet->l4_offset = (uint16_t)(packet->l3_offset + (v4 ? WEIR_V4_BYTES : WEIR_V6_BYTES));
 }

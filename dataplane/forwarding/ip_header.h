@@ -24,20 +24,19 @@ struct weir_v4_header {
 
 /* `at`: 20 bytes. */
 WEIR_INLINE void weir_write_v4_header(uint8_t* at, const struct weir_v4_header* header) {
-    at[0] = 0x45;
-    at[1] = header->tos;
-    weir_store16(at + 2, weir_swap16(header->total));
-    weir_store16(at + 4, weir_swap16(header->id));
-    weir_store16(at + 6, weir_swap16(header->fragment));
-    at[8] = WEIR_OWN_TTL;
-    at[9] = header->protocol;
-    weir_store16(at + 10, 0);
+    /* As words, and summed before they are stored: a load that spans several stores waits. */
+    weir_be32 word[3] = {
+        0x45u | (uint32_t)header->tos << 8 | (uint32_t)weir_swap16(header->total) << 16,
+        weir_swap16(header->id) | (uint32_t)weir_swap16(header->fragment) << 16,
+        WEIR_OWN_TTL | (uint32_t)header->protocol << 8,
+    };
+    uint64_t sum = (uint64_t)word[0] + word[1] + word[2] + header->source + header->destination;
+    uint16_t checksum = (uint16_t)~weir_checksum_fold(sum);
+    weir_store32(at, word[0]);
+    weir_store32(at + 4, word[1]);
+    weir_store32(at + 8, word[2] | (uint32_t)checksum << 16);
     weir_store32(at + 12, header->source);
     weir_store32(at + 16, header->destination);
-    uint64_t sum = 0;
-    for (int i = 0; i < 20; i += 4)
-        sum += weir_load32(at + i);
-    weir_store16(at + 10, (uint16_t)~weir_checksum_fold(sum));
 }
 
 /* Without extension headers. */

@@ -123,14 +123,14 @@ WEIR_INLINE struct weir_match weir_match_packet(const struct weir_match_view* ta
     return match;
 }
 
-/* For the same address, protocol and port: what is a VIP's for one is the same VIP's for the other.
- * Both packets have WEIR_PACKET_PORTS. */
-WEIR_INLINE bool weir_same_endpoint(const struct weir_packet* a, const struct weir_packet* b) {
-    const uint64_t* of_a = a->flow.word; /* flow.h: what stands where */
-    const uint64_t* of_b = b->flow.word;
-    if (a->flow.words != b->flow.words)
+/* To the same address, protocol and port: what is a VIP's for one is the same VIP's for the other.
+ * Flows of packets that have WEIR_PACKET_PORTS. */
+WEIR_INLINE bool weir_same_endpoint(const struct weir_flow* a, const struct weir_flow* b) {
+    const uint64_t* of_a = a->word; /* flow.h: what stands where */
+    const uint64_t* of_b = b->word;
+    if (a->words != b->words)
         return false;
-    if (a->flow.words == WEIR_FLOW_WORDS_V4)
+    if (a->words == WEIR_FLOW_WORDS_V4)
         return ((of_a[0] ^ of_b[0]) >> 32 | (of_a[1] ^ of_b[1]) >> 16) == 0;
     return ((of_a[2] ^ of_b[2]) | (of_a[3] ^ of_b[3]) | (of_a[4] ^ of_b[4]) >> 16) == 0;
 }

@@ -58,7 +58,7 @@ TEST(Match, SameEndpointIsAddressProtocolAndPortOfTheDestination) {
             other.source_port = 4711; // the client's side does not count
             const weir_packet of_a = parsed(plans[a]);
             const weir_packet of_b = parsed(other);
-            EXPECT_EQ(weir_same_endpoint(&of_a, &of_b), a == b) << a << " and " << b;
+            EXPECT_EQ(weir_same_endpoint(&of_a.flow, &of_b.flow), a == b) << a << " and " << b;
         }
 }
 

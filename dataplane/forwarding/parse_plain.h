@@ -2,7 +2,7 @@
 /* The parser's short way for what most frames are: untagged, IPv4 without options or IPv6 without
  * extension headers, no fragment, TCP or UDP, nothing wrong with it. Each function either gives
  * exactly what weir_parse() gives, or false, and weir_parse() has to be asked; parse_test.cpp and
- * the fuzzer hold the two against each other. Not for BPF: a second way doubles what is verified.
+ * the fuzzer hold the two against each other.
  */
 #pragma once
 
@@ -45,31 +45,78 @@ WEIR_INLINE bool weir_plain_l4(uint8_t protocol, const uint8_t* l4, uint32_t roo
     return length >= 8 && length <= room;
 }
 
-WEIR_INLINE bool weir_parse_plain_v4(const uint8_t* data, uint32_t frame_bytes,
-                                     struct weir_packet* packet) {
-    const uint8_t* header = data + WEIR_ETHERNET_BYTES;
+#define WEIR_PLAIN_LEAST_BYTES (WEIR_ETHERNET_BYTES + WEIR_V6_BYTES)
+
+/* IPv4 without options, and no fragment. */
+WEIR_INLINE bool weir_is_plain_v4(const uint8_t* header) {
+    return header[0] == 0x45 && (weir_load16(header + 6) & weir_swap16(0x3fff)) == 0;
+}
+
+/* Nothing is wrong with it, given that. `frame_bytes`: at least WEIR_PLAIN_LEAST_BYTES. */
+WEIR_INLINE bool weir_plain_v4_is_sound(const uint8_t* header, uint32_t frame_bytes) {
     uint32_t total = weir_swap16(weir_load16(header + 2));
-    uint16_t fragment = weir_load16(header + 6);
     weir_be32 source = weir_load32(header + 12);
     weir_be32 destination = weir_load32(header + 16);
     uint64_t sum = (uint64_t)weir_load32(header) + weir_load32(header + 4) +
                    weir_load32(header + 8) + source + destination;
-    if (header[0] != 0x45 || total < WEIR_V4_BYTES || WEIR_ETHERNET_BYTES + total > frame_bytes ||
-        (fragment & weir_swap16(0x3fff)) != 0 || header[8] == 0 ||
-        weir_checksum_fold(sum) != 0xffff || weir_v4_source_is_martian(source))
-        return false;
     const uint8_t* l4 = header + WEIR_V4_BYTES;
-    uint8_t protocol = header[9];
-    if (!weir_plain_l4(protocol, l4, total - WEIR_V4_BYTES))
+    return total >= WEIR_V4_BYTES && WEIR_ETHERNET_BYTES + total <= frame_bytes && header[8] != 0 &&
+           weir_checksum_fold(sum) == 0xffff && !weir_v4_source_is_martian(source) &&
+           weir_plain_l4(header[9], l4, total - WEIR_V4_BYTES) &&
+           (source != destination || weir_load16(l4) != weir_load16(l4 + 2));
+}
+
+WEIR_INLINE bool weir_parse_plain_v4(const uint8_t* data, uint32_t frame_bytes,
+                                     struct weir_packet* packet) {
+    const uint8_t* header = data + WEIR_ETHERNET_BYTES;
+    const uint8_t* l4 = header + WEIR_V4_BYTES;
+    uint16_t fragment = weir_load16(header + 6);
+    if (!weir_is_plain_v4(header) || !weir_plain_v4_is_sound(header, frame_bytes))
         return false;
-    weir_plain_common(packet, 4, protocol, header[8], total, l4);
+    weir_plain_common(packet, 4, header[9], header[8], weir_swap16(weir_load16(header + 2)), l4);
     packet->flags =
         (uint8_t)(WEIR_PACKET_PORTS |
                   ((fragment & weir_swap16(0x4000)) != 0 ? WEIR_PACKET_DONT_FRAGMENT : 0));
     packet->fragment_id = weir_load16(header + 4);
-    weir_flow_set_v4(&packet->flow, source, destination, packet->source_port,
-                     packet->destination_port, protocol);
-    return source != destination || packet->source_port != packet->destination_port;
+    weir_flow_set_v4(&packet->flow, weir_load32(header + 12), weir_load32(header + 16),
+                     packet->source_port, packet->destination_port, packet->protocol);
+    return true;
+}
+
+/* What plain IPv4 frames to one endpoint have in common: eight bytes of the frame from each of
+ * three places, those that a mask leaves. */
+#define WEIR_PLAIN_KEY_WORDS 3u
+static const uint32_t weir_plain_key_at[WEIR_PLAIN_KEY_WORDS] = {
+    WEIR_ETHERNET_BYTES - 2,  /* ethertype, version and header length */
+    WEIR_ETHERNET_BYTES + 6,  /* fragment, protocol */
+    WEIR_ETHERNET_BYTES + 16, /* destination address, destination port */
+};
+static const uint64_t weir_plain_key_mask[WEIR_PLAIN_KEY_WORDS] = {
+    0x0000000000ffffff, 0x00000000ff00ff3f, 0xffff0000ffffffff};
+
+struct weir_plain_key {
+    uint64_t word[WEIR_PLAIN_KEY_WORDS];
+};
+
+WEIR_INLINE uint64_t weir_plain_key_word(const uint8_t* frame, uint32_t i) {
+    return weir_load64(frame + weir_plain_key_at[i]) & weir_plain_key_mask[i];
+}
+
+/* REQUIRES: a frame that weir_parse_plain() has taken, of IPv4. */
+WEIR_INLINE void weir_plain_key_of(const uint8_t* frame, struct weir_plain_key* key) {
+    for (uint32_t i = 0; i < WEIR_PLAIN_KEY_WORDS; i++)
+        key->word[i] = weir_plain_key_word(frame, i);
+}
+
+/* True: weir_parse_plain() takes the frame, too, and it is to the key's endpoint. */
+WEIR_INLINE bool weir_plain_key_fits(const struct weir_plain_key* key, const uint8_t* frame,
+                                     uint32_t frame_bytes) {
+    if (frame_bytes < WEIR_PLAIN_LEAST_BYTES)
+        return false;
+    uint64_t other = (weir_plain_key_word(frame, 0) ^ key->word[0]) |
+                     (weir_plain_key_word(frame, 1) ^ key->word[1]) |
+                     (weir_plain_key_word(frame, 2) ^ key->word[2]);
+    return other == 0 && weir_plain_v4_is_sound(frame + WEIR_ETHERNET_BYTES, frame_bytes);
 }
 
 WEIR_INLINE bool weir_parse_plain_v6(const uint8_t* data, uint32_t frame_bytes,
@@ -100,7 +147,7 @@ WEIR_INLINE bool weir_parse_plain_v6(const uint8_t* data, uint32_t frame_bytes,
 WEIR_INLINE bool weir_parse_plain(const uint8_t* data, const uint8_t* end,
                                   struct weir_packet* packet) {
     uint32_t frame_bytes = (uint32_t)(end - data);
-    if (frame_bytes < WEIR_ETHERNET_BYTES + WEIR_V6_BYTES)
+    if (frame_bytes < WEIR_PLAIN_LEAST_BYTES)
         return false;
     uint16_t ethertype = weir_load16(data + 12);
     if (ethertype == weir_swap16(WEIR_ETHERTYPE_V4))

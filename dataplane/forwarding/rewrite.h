@@ -149,6 +149,13 @@ WEIR_INLINE void weir_write_macs(uint8_t* data, const uint8_t* destination_mac,
     weir_copy_mac(data + 6, source_mac);
 }
 
+/* The same of one that leaves as another kind, `ethertype` in host order. */
+WEIR_INLINE void weir_write_untagged(uint8_t* data, const uint8_t* destination_mac,
+                                     const uint8_t* source_mac, uint16_t ethertype) {
+    weir_write_macs(data, destination_mac, source_mac);
+    weir_store16(data + 12, weir_swap16(ethertype));
+}
+
 WEIR_INLINE enum weir_verdict weir_write_ethernet(uint8_t* data, const uint8_t* end,
                                                   const struct weir_packet* packet,
                                                   const struct weir_link* link) {

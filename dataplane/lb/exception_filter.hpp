@@ -17,32 +17,41 @@ namespace weir::lb {
 class ExceptionFilter {
 public:
     [[nodiscard]] bool may_have(std::uint64_t flow_hash) const {
-        return (live_[weir_exception_word(flow_hash)] & weir_exception_bit(flow_hash)) != 0;
+        return live_has_any_ &&
+               (live_[weir_exception_word(flow_hash)] & weir_exception_bit(flow_hash)) != 0;
     }
 
     // An entry was made.
     void add(std::uint64_t flow_hash) {
         set(live_, flow_hash);
         set(next_, flow_hash);
+        live_has_any_ = next_has_any_ = true;
     }
 
     // An entry was visited and stays.
-    void keep(std::uint64_t flow_hash) { set(next_, flow_hash); }
+    void keep(std::uint64_t flow_hash) {
+        set(next_, flow_hash);
+        next_has_any_ = true;
+    }
 
     // Entries may be there that were never added: every hash may have one until a whole round has
     // been visited.
     void assume_all() {
         live_.fill(~std::uint64_t{0});
+        live_has_any_ = true;
         rounds_to_wait_ = 1; // the one under way has begun without us
     }
 
     // A round has ended.
     void turn() {
-        if (rounds_to_wait_ != 0)
+        if (rounds_to_wait_ != 0) {
             rounds_to_wait_--;
-        else
+        } else {
             live_ = next_;
+            live_has_any_ = next_has_any_;
+        }
         next_.fill(0);
+        next_has_any_ = false;
     }
 
 private:
@@ -53,6 +62,8 @@ private:
 
     Words live_{};
     Words next_{};
+    bool live_has_any_ = false; // usually there is none: then no bit is worth a look
+    bool next_has_any_ = false;
     std::uint32_t rounds_to_wait_ = 0;
 };
 
