@@ -5,8 +5,8 @@ routing.
 
 Packets: dpdk-testpmd sends 64-byte UDP in 256 flows from the neighbour's cable through the switch, on the last core;
 what is measured forwards on core 0, polling. An XDP program has one core together with its sender, which is the kernel
-(BPF_PROG_TEST_RUN with live frames), and what it sends ends at the other end of its cable. The rate is what left the balancer's device, read from the kernel's counters of that device, so that both candidates are
-counted by the same hand. HTTP: wrk and the backends on whatever core is free.
+(BPF_PROG_TEST_RUN with live frames), and what it sends ends at the other end of its cable. The rate is what left the
+balancer's device, read from the kernel's counters of that device, so that both candidates are counted by the same hand. HTTP: wrk and the backends on whatever core is free.
 """
 
 from __future__ import annotations
@@ -184,11 +184,11 @@ def packet_rows(lab: Lab, rows: list[dict], seconds: float, repeats: int, refere
         with weir():
             for mode, seen in rates.items():
                 seen.append(rate_under_load(lab, sends(Vip(mode, "udp", 4)), seconds))
-    best = statistics.median(of_reference)
+    reference_rate = statistics.median(of_reference)
     for row in rows:
         rate = statistics.median(rates[row["mode"]])
-        yield row | {"ns": 1e9 / rate, "ns_macswap": 1e9 / best, "ratio": best / rate, "kpps": rate / 1e3,
-                     "of_macswap": rate / best}
+        yield row | {"ns": 1e9 / rate, "ns_macswap": 1e9 / reference_rate, "ratio": reference_rate / rate,
+                     "kpps": rate / 1e3, "of_macswap": rate / reference_rate}
 
 
 def http_rate(lab: Lab, address: str, kind: str, seconds: float) -> float:

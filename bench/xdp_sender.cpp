@@ -4,18 +4,18 @@
 // time is what lies behind DEVICE.
 #include "bench/xdp_sender.h"
 
+#include <CLI/CLI.hpp>
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
 #include <net/if.h>
 
-#include <charconv>
+#include <cerrno>
 #include <csignal>
 #include <cstdio>
 #include <cstring>
 #include <memory>
 #include <stdexcept>
 #include <string>
-#include <string_view>
 
 namespace {
 
@@ -31,14 +31,6 @@ using Object = std::unique_ptr<bpf_object, CloseObject>;
 
 [[noreturn]] void fail(const std::string& what, int error) {
     throw std::runtime_error(what + ": " + std::strerror(error));
-}
-
-std::uint32_t number(std::string_view text) {
-    std::uint32_t value = 0;
-    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-    if (error != std::errc{} || end != text.data() + text.size())
-        throw std::runtime_error("not a number: " + std::string(text));
-    return value;
 }
 
 Object load(const weir_bench_sending& sending) {
@@ -69,13 +61,21 @@ void send(const bpf_object* object, weir_bench_sending sending) {
 } // namespace
 
 int main(int argc, char** argv) try {
-    if (argc != 4)
-        throw std::runtime_error("usage: weir-xdp-sender DEVICE FLOWS FIRST-PORT < FRAME");
+    CLI::App app{"Sends the UDP frame of standard input over and over, until SIGTERM"};
+    std::string device;
+    weir_bench_sending sending{};
+    app.add_option("device", device, "where it leaves")->required();
+    app.add_option("flows", sending.flows, "how many source ports")
+        ->required()
+        ->check(CLI::Range(1, 65535));
+    app.add_option("first-port", sending.first_port, "the first of them")
+        ->required()
+        ->check(CLI::Range(1, 65535));
+    CLI11_PARSE(app, argc, argv);
     std::signal(SIGTERM, [](int) { told_to_end = 1; });
-    weir_bench_sending sending = {
-        static_cast<std::int32_t>(if_nametoindex(argv[1])), number(argv[2]), number(argv[3]), {}};
+    sending.device = static_cast<std::int32_t>(if_nametoindex(device.c_str()));
     if (sending.device == 0)
-        fail(argv[1], errno);
+        fail(device, errno);
     if (std::fread(sending.frame, sizeof(sending.frame), 1, stdin) != 1)
         throw std::runtime_error("a frame of 64 bytes has to come by standard input");
     const Object object = load(sending);
