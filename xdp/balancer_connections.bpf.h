@@ -183,12 +183,6 @@ WEIR_INLINE enum weir_verdict weir_follow_known(struct weir_work* work,
     return WEIR_UNDECIDED;
 }
 
-/* No flow of this VIP has an entry but those of before: only exceptions are recorded, and no slot
- * of its pool has changed of late. */
-WEIR_INLINE bool weir_is_settled(const struct weir_vip_row* vip, const struct weir_pool_row* pool) {
-    return (vip->flags & WEIR_VIP_EXCEPTIONS) && pool->elder_count == 0;
-}
-
 /* The flow has no entry, and so its slot alone decides; for what nearly every packet is. */
 WEIR_INLINE enum weir_verdict weir_follow_slot(struct weir_work* work,
                                                const struct weir_vip_row* vip,

@@ -4,6 +4,7 @@
  * balancer_record.bpf.h. */
 #pragma once
 
+#include "dataplane/forwarding/exceptions.h"
 #include "xdp/balancer_work.bpf.h"
 
 struct {
@@ -102,15 +103,6 @@ WEIR_INLINE void weir_note_recent_hop(const struct weir_work* work) {
     hop->vlan_tci = work->packet.vlan_tci;
     hop->interface = work->in_interface;
     hop->known = 1;
-}
-
-/* Nothing to learn from it: it neither begins nor ends a connection, and tells no tunnel's VIP
- * where its clients are. */
-WEIR_INLINE bool weir_says_nothing(const struct weir_packet* packet,
-                                   const struct weir_vip_row* vip) {
-    return packet->protocol == WEIR_IP_TCP
-               ? (packet->tcp_flags & (WEIR_TCP_SYN | WEIR_TCP_FIN | WEIR_TCP_RST)) == 0
-               : !weir_forward_encapsulates(vip->forward);
 }
 
 /* Estimates how many connections there are, and notes where the VIP's clients are. REQUIRES: the

@@ -5,6 +5,8 @@
 
 #include "dataplane/dpdk/stages.hpp"
 #include "dataplane/forwarding/admit.h"
+#include "dataplane/forwarding/exceptions.h"
+#include "dataplane/forwarding/owner.h"
 
 #include <optional>
 #include <rte_mbuf.h>
@@ -87,6 +89,13 @@ inline void erase(Worker& worker, lb::EntryIndex entry) {
     worker.table.erase(entry);
 }
 
+// Who owns the flows of direct return and full-nat, where no persistence has a say.
+inline std::uint32_t owner_of_flow(const Worker& worker, const weir_flow& flow,
+                                   std::uint64_t hash) {
+    return worker.spread ? worker.spread->worker_of(flow)
+                         : weir_owner_of_flow(hash, worker.context.workers);
+}
+
 // To another worker, whose connection it is. In stage_match.cpp.
 void hand_to(Worker& worker, Burst& burst, std::uint32_t i, std::uint32_t owner);
 
@@ -114,32 +123,19 @@ weir_verdict record(Worker& worker, Burst& burst, std::uint32_t i);
 // selection where that cannot be. In exceptions.cpp.
 void record_exception(Worker& worker, Burst& burst, std::uint32_t i, const weir_vip_row& vip);
 
-// The pool of a VIP for which most flows need no look-up: only exceptions are recorded, and no slot
-// of the pool has changed of late. Else null.
+// The pool of a VIP for which most flows need no look-up (weir_is_settled). Else null.
 inline const weir_pool_row* settled_pool(const lb::ForwardingState& state,
                                          const weir_match& match) {
     if (match.kind != WEIR_MATCH_VIP)
         return nullptr;
     const weir_vip_row& vip = state.vips()[match.index];
     const weir_pool_row& pool = state.pools()[vip.pool];
-    return vip.flags & WEIR_VIP_EXCEPTIONS && pool.elder_count == 0 ? &pool : nullptr;
-}
-
-// Whether its slots are looked up by the flow hash, and there are any.
-inline bool has_slots_of_flows(const weir_pool_row& pool) {
-    return pool.scheduler == WEIR_SCHEDULE_MAGLEV && pool.slot_count != 0;
+    return weir_is_settled(&vip, &pool) ? &pool : nullptr;
 }
 
 // A packet of a VIP that records exceptions only has passed without an entry: estimates how many
 // connections there are, and notes where the VIP's clients are. In exceptions.cpp.
 void note_unrecorded(Worker& worker, const Burst& burst, std::uint32_t i, const weir_vip_row& vip);
-
-// Packets that note_unrecorded() has nothing to learn from.
-inline bool says_nothing(const weir_packet& packet, const weir_vip_row& vip) {
-    constexpr std::uint8_t kBeginsOrEnds = WEIR_TCP_SYN | WEIR_TCP_FIN | WEIR_TCP_RST;
-    return packet.protocol == WEIR_IP_TCP ? (packet.tcp_flags & kBeginsOrEnds) == 0
-                                          : !weir_forward_encapsulates(vip.forward);
-}
 
 // Moves the frame's head to fit the tag it leaves with and writes the link header. In
 // stage_rewrite.cpp.
@@ -152,7 +148,7 @@ inline const weir_next_hop_row* plain_way(const lb::ForwardingState& state, std:
     if (row == WEIR_NO_ROW)
         return nullptr;
     const weir_next_hop_row& hop = state.next_hops()[row];
-    return hop.resolved && hop.vlan_tci == WEIR_NO_VLAN && l3_length <= hop.mtu ? &hop : nullptr;
+    return weir_hop_takes(&hop, l3_length) ? &hop : nullptr;
 }
 
 // Sends a plain packet to its backend when it stays untagged and fits; else WEIR_UNDECIDED, before

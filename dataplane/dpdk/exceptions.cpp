@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // Steps for VIPs that record exceptions only (dataplane/forwarding/exceptions.h): what is worth an
 // entry, and what is known of the connections that have none.
-#include "dataplane/forwarding/exceptions.h"
-
 #include "dataplane/dpdk/connection_steps.hpp"
 
 namespace weir::dpdk {

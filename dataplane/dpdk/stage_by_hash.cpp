@@ -6,7 +6,6 @@
 // the stages that follow.
 #include "dataplane/dpdk/connection_steps.hpp"
 #include "dataplane/dpdk/forward_counts.hpp"
-#include "dataplane/forwarding/owner.h"
 #include "dataplane/forwarding/parse_plain.h"
 
 #include <rte_mbuf.h>
@@ -17,9 +16,9 @@ namespace {
 
 // Whom packets are for, when the slots of its pool decide.
 struct Destination {
-    std::uint32_t vip = WEIR_NO_ROW;
+    std::uint32_t row = WEIR_NO_ROW;
+    const weir_vip_row* vip = nullptr;
     const weir_pool_row* pool = nullptr; // null: it is not such a one
-    bool tunnel = false;
 };
 
 // The packets that are still on this way.
@@ -41,9 +40,9 @@ struct Candidates {
 Destination find(const lb::ForwardingState& state, const weir_packet& packet) {
     const weir_match match = weir_match_packet(&state.match(), &packet);
     const weir_pool_row* pool = settled_pool(state, match);
-    if (!pool || !has_slots_of_flows(*pool))
+    if (!pool || !weir_has_slots_of_flows(pool))
         return {};
-    return {match.index, pool, weir_forward_encapsulates(state.vips()[match.index].forward)};
+    return {match.index, &state.vips()[match.index], pool};
 }
 
 // The first sweep. Most packets are for what those before them were for, which takes a glance.
@@ -64,19 +63,15 @@ private:
     bool glance(std::uint32_t i, const std::uint8_t* data, std::uint32_t bytes) {
         if (!expected_.pool || !weir_plain_key_fits(&key_, data, bytes))
             return false;
-        const std::uint8_t* l3 = data + WEIR_ETHERNET_BYTES;
-        const std::uint8_t* l4 = l3 + WEIR_V4_BYTES;
-        if (protocol_ == WEIR_IP_TCP &&
-            (l4[13] & (WEIR_TCP_SYN | WEIR_TCP_FIN | WEIR_TCP_RST)) != 0)
+        weir_packet packet; // of which the compiler leaves out what is not asked for
+        weir_read_plain_v4(data, &packet);
+        if (!weir_says_nothing(&packet, expected_.vip))
             return false;
-        weir_flow flow;
-        weir_flow_set_v4(&flow, weir_load32(l3 + 12), weir_load32(l3 + 16), weir_load16(l4),
-                         weir_load16(l4 + 2), protocol_);
-        burst_.flows_v4.add(i, flow);
-        burst_.packet[i].l3_length = weir_swap16(weir_load16(l3 + 2));
+        burst_.flows_v4.add(i, packet.flow);
+        burst_.packet[i].l3_length = packet.l3_length;
         if (worker_.context.workers > 1)
-            burst_.packet[i].flow = flow;
-        burst_.vip[i] = expected_.vip;
+            burst_.packet[i].flow = packet.flow;
+        burst_.vip[i] = expected_.row;
         found_.whole[i] = false;
         found_.add(i, expected_);
         return true;
@@ -92,21 +87,21 @@ private:
         }
         if (!last_.pool)
             return;
-        const bool noteworthy = !says_nothing(packet, worker_.state->vips()[last_.vip]);
-        if (noteworthy && last_.tunnel)
+        const bool tunnel = weir_forward_encapsulates(last_.vip->forward);
+        const bool noteworthy = !weir_says_nothing(&packet, last_.vip);
+        if (noteworthy && tunnel)
             return; // where it comes from is to be remembered
         if (packet.family == 4) {
             burst_.flows_v4.add(i, packet.flow);
-            if (!expected_.pool && !last_.tunnel) {
+            if (!expected_.pool && !tunnel) {
                 expected_ = last_;
-                protocol_ = packet.protocol;
                 weir_plain_key_of(data, &key_);
             }
         } else {
             burst_.flows_v6.add(i, packet.flow);
         }
-        burst_.vip[i] = last_.vip;
-        found_.whole[i] = noteworthy || last_.tunnel;
+        burst_.vip[i] = last_.row;
+        found_.whole[i] = noteworthy || tunnel;
         found_.add(i, last_);
     }
 
@@ -115,7 +110,6 @@ private:
     Candidates& found_;
     Destination expected_; // what the key is of
     weir_plain_key key_{};
-    std::uint8_t protocol_ = 0;
     Destination last_; // of what was looked at
     weir_flow last_flow_{};
 };
@@ -128,14 +122,9 @@ void read(const Worker& worker, Burst& burst, Candidates& found) {
     burst.flows_v6.compute(worker.state->hash_key(), burst.hash, burst.count);
 }
 
-// As owner_of() in stage_match.cpp has it for direct return without persistence.
 bool is_ours(const Worker& worker, const Burst& burst, std::uint32_t i) {
-    const WorkerContext& context = worker.context;
-    if (context.workers == 1)
-        return true;
-    const std::uint32_t owner = worker.spread ? worker.spread->worker_of(burst.packet[i].flow)
-                                              : weir_owner_of_flow(burst.hash[i], context.workers);
-    return owner == context.id;
+    return worker.context.workers == 1 ||
+           owner_of_flow(worker, burst.packet[i].flow, burst.hash[i]) == worker.context.id;
 }
 
 void find_slots(const Worker& worker, Burst& burst, Candidates& found) {
@@ -191,8 +180,9 @@ std::uint32_t send_off(Worker& worker, Burst& burst, const Candidates& found) {
         count_rewritten(worker, run, burst.vip[i], burst.backend[i], verdict, bytes);
         if (verdict != WEIR_FORWARDED)
             continue;
-        if (found.whole[i] && !says_nothing(burst.packet[i], worker.state->vips()[burst.vip[i]]))
-            note_unrecorded(worker, burst, i, worker.state->vips()[burst.vip[i]]);
+        const weir_vip_row& vip = worker.state->vips()[burst.vip[i]];
+        if (found.whole[i] && !weir_says_nothing(&burst.packet[i], &vip))
+            note_unrecorded(worker, burst, i, vip);
         gone++;
     }
     return gone;
@@ -201,7 +191,8 @@ std::uint32_t send_off(Worker& worker, Burst& burst, const Candidates& found) {
 } // namespace
 
 bool forward_by_hash(Worker& worker, Burst& burst) {
-    if (!worker.hash_decides || burst.origin != Origin::port || worker.capture.on())
+    if (!worker.state || !worker.hash_decides || burst.origin != Origin::port ||
+        worker.capture.on())
         return false;
     for (std::uint32_t i = 0; i < burst.count; i++)
         rte_prefetch0(rte_pktmbuf_mtod(burst.mbuf[i], const void*));

@@ -4,7 +4,6 @@
 #include "dataplane/dpdk/hand_over_note.hpp"
 #include "dataplane/dpdk/stages.hpp"
 #include "dataplane/forwarding/admit.h"
-#include "dataplane/forwarding/owner.h"
 #include "dataplane/forwarding/parse_plain.h"
 #include "dataplane/forwarding/tunnel_error.h"
 
@@ -142,7 +141,7 @@ void send_for(Worker& worker, Burst& burst) {
         burst.look_up[i] = !settled || worker.exceptions->may_have(burst.hash[i]);
         if (burst.look_up[i]) {
             worker.table.prefetch_index(lb::index_hash(burst.hash[i]));
-        } else if (has_slots_of_flows(*settled) && burst.plain[i]) {
+        } else if (weir_has_slots_of_flows(settled) && burst.plain[i]) {
             burst.slot[i] = worker.state->slot_of(*settled, burst.hash[i]);
             rte_prefetch0(burst.slot[i]);
             worker.hash_decides = true;
@@ -162,10 +161,10 @@ void match(Worker& worker, Burst& burst) {
 
 namespace {
 
-// Whether whom a controlled NIC gives the packet to is its owner. Not in `nat`: what both
-// directions share, the client's endpoint, is in different places of the hash's input, so that no
-// spread by both endpoints brings replies to the owner. Not with persistence: other flows of the
-// client count.
+// Whether the flow alone says who owns a packet, so that a controlled NIC can give it to him. Not
+// in `nat`: what both directions share, the client's endpoint, is in different places of the hash's
+// input, so that no spread by both endpoints brings replies to the owner. Not with persistence:
+// other flows of the client count.
 bool follows_spread(const lb::ForwardingState& state, const weir_match& match) {
     if (match.kind == WEIR_MATCH_SNAT)
         return true;
@@ -177,8 +176,9 @@ std::uint32_t owner_of(const Worker& worker, const Burst& burst, std::uint32_t i
     const lb::ForwardingState& state = *worker.state;
     const std::uint32_t workers = worker.context.workers;
     const weir_packet& packet = burst.packet[i];
-    if (worker.spread && follows_spread(state, burst.match[i]))
-        return worker.spread->worker_of(packet.flow);
+    if (follows_spread(state, burst.match[i]) &&
+        (worker.spread || burst.match[i].kind == WEIR_MATCH_VIP))
+        return owner_of_flow(worker, packet.flow, burst.hash[i]);
     switch (burst.match[i].kind) {
     case WEIR_MATCH_VIP:
         return weir_owner_of_vip_packet(&packet, &state.vips()[burst.match[i].index],

@@ -211,7 +211,7 @@ void forward_by_slot(Worker& worker, Burst& burst, std::uint32_t i, const weir_v
     burst.backend[i] = state.member_in(state.pools()[vip.pool], *burst.slot[i]);
     if (burst.backend[i] == WEIR_NO_ROW)
         return drop(worker, burst, i, WEIR_DROP_NO_BACKEND);
-    if (!says_nothing(burst.packet[i], vip))
+    if (!weir_says_nothing(&burst.packet[i], &vip))
         note_unrecorded(worker, burst, i, vip);
 }
 

@@ -78,6 +78,19 @@ TEST_P(Exceptions, WithoutChangeNothingIsRecorded) {
     EXPECT_EQ(lab.counters().vip(0, 0).connections_active, 199u);
 }
 
+// When a worker sees a new generation, the one before may be gone: here its VIPs have been written
+// over, as if no exceptions had been recorded under it.
+TEST_P(Exceptions, NothingIsReadOfTheGenerationBefore) {
+    Lab lab(plan_of(6, v6()));
+    lab.change(with_exceptions);
+    lab.send(build(from_client(lab.plan(), 0x10, 1)));
+    const auto before = lab.state().vips();
+    lab.change(with_exceptions);
+    std::memset(const_cast<weir_vip_row*>(before.data()), 0, before.size_bytes());
+    lab.send(build(from_client(lab.plan(), 0x10, 1)));
+    EXPECT_FALSE(lab.worker(0).exceptions->may_have(1)) << "it took it that exceptions begin now";
+}
+
 TEST_P(Exceptions, AnOldFlowStaysWithItsBackendAndANewOneGoesToTheNew) {
     Lab lab(plan_of(6, v6()));
     lab.change(with_exceptions);

@@ -47,6 +47,26 @@ WEIR_INLINE bool weir_oldest_serves(const struct weir_vip_row* vip,
     return weir_admit_known(vip, oldest) == WEIR_KNOWN_FORWARD;
 }
 
+/* No flow of this VIP has an entry but those of before: only exceptions are recorded, and no slot
+ * of its pool has changed of late. */
+WEIR_INLINE bool weir_is_settled(const struct weir_vip_row* vip, const struct weir_pool_row* pool) {
+    return (vip->flags & WEIR_VIP_EXCEPTIONS) && pool->elder_count == 0;
+}
+
+/* The pool's slots are looked up by the flow hash, and there are any. */
+WEIR_INLINE bool weir_has_slots_of_flows(const struct weir_pool_row* pool) {
+    return pool->scheduler == WEIR_SCHEDULE_MAGLEV && pool->slot_count != 0;
+}
+
+/* Nothing to learn from a packet that passes without an entry: it neither begins nor ends a
+ * connection, and tells no tunnel's VIP where its clients are. */
+WEIR_INLINE bool weir_says_nothing(const struct weir_packet* packet,
+                                   const struct weir_vip_row* vip) {
+    return packet->protocol == WEIR_IP_TCP
+               ? (packet->tcp_flags & (WEIR_TCP_SYN | WEIR_TCP_FIN | WEIR_TCP_RST)) == 0
+               : !weir_forward_encapsulates(vip->forward);
+}
+
 /* Seconds without a packet until an entry of this VIP is forgotten. One that was met on its way is
  * known to be a connection since long ago. */
 WEIR_INLINE uint16_t weir_entry_timeout_s(const struct weir_vip_row* vip, uint8_t state) {

@@ -47,13 +47,16 @@ WEIR_INLINE bool weir_plain_l4(uint8_t protocol, const uint8_t* l4, uint32_t roo
 
 #define WEIR_PLAIN_LEAST_BYTES (WEIR_ETHERNET_BYTES + WEIR_V6_BYTES)
 
-/* IPv4 without options, and no fragment. */
-WEIR_INLINE bool weir_is_plain_v4(const uint8_t* header) {
-    return header[0] == 0x45 && (weir_load16(header + 6) & weir_swap16(0x3fff)) == 0;
+/* Untagged IPv4 without options, and no fragment. */
+WEIR_INLINE bool weir_is_plain_v4(const uint8_t* frame) {
+    const uint8_t* header = frame + WEIR_ETHERNET_BYTES;
+    return weir_load16(frame + 12) == weir_swap16(WEIR_ETHERTYPE_V4) && header[0] == 0x45 &&
+           (weir_load16(header + 6) & weir_swap16(0x3fff)) == 0;
 }
 
 /* Nothing is wrong with it, given that. `frame_bytes`: at least WEIR_PLAIN_LEAST_BYTES. */
-WEIR_INLINE bool weir_plain_v4_is_sound(const uint8_t* header, uint32_t frame_bytes) {
+WEIR_INLINE bool weir_plain_v4_is_sound(const uint8_t* frame, uint32_t frame_bytes) {
+    const uint8_t* header = frame + WEIR_ETHERNET_BYTES;
     uint32_t total = weir_swap16(weir_load16(header + 2));
     weir_be32 source = weir_load32(header + 12);
     weir_be32 destination = weir_load32(header + 16);
@@ -66,13 +69,11 @@ WEIR_INLINE bool weir_plain_v4_is_sound(const uint8_t* header, uint32_t frame_by
            (source != destination || weir_load16(l4) != weir_load16(l4 + 2));
 }
 
-WEIR_INLINE bool weir_parse_plain_v4(const uint8_t* data, uint32_t frame_bytes,
-                                     struct weir_packet* packet) {
-    const uint8_t* header = data + WEIR_ETHERNET_BYTES;
+/* `packet` as weir_parse() fills it, of a frame that is both. */
+WEIR_INLINE void weir_read_plain_v4(const uint8_t* frame, struct weir_packet* packet) {
+    const uint8_t* header = frame + WEIR_ETHERNET_BYTES;
     const uint8_t* l4 = header + WEIR_V4_BYTES;
     uint16_t fragment = weir_load16(header + 6);
-    if (!weir_is_plain_v4(header) || !weir_plain_v4_is_sound(header, frame_bytes))
-        return false;
     weir_plain_common(packet, 4, header[9], header[8], weir_swap16(weir_load16(header + 2)), l4);
     packet->flags =
         (uint8_t)(WEIR_PACKET_PORTS |
@@ -80,6 +81,14 @@ WEIR_INLINE bool weir_parse_plain_v4(const uint8_t* data, uint32_t frame_bytes,
     packet->fragment_id = weir_load16(header + 4);
     weir_flow_set_v4(&packet->flow, weir_load32(header + 12), weir_load32(header + 16),
                      packet->source_port, packet->destination_port, packet->protocol);
+}
+
+/* REQUIRES: frame_bytes >= WEIR_PLAIN_LEAST_BYTES, which in BPF the caller has compared. */
+WEIR_INLINE bool weir_parse_plain_v4(const uint8_t* frame, uint32_t frame_bytes,
+                                     struct weir_packet* packet) {
+    if (!weir_is_plain_v4(frame) || !weir_plain_v4_is_sound(frame, frame_bytes))
+        return false;
+    weir_read_plain_v4(frame, packet);
     return true;
 }
 
@@ -108,7 +117,8 @@ WEIR_INLINE void weir_plain_key_of(const uint8_t* frame, struct weir_plain_key* 
         key->word[i] = weir_plain_key_word(frame, i);
 }
 
-/* True: weir_parse_plain() takes the frame, too, and it is to the key's endpoint. */
+/* True: weir_parse_plain() takes the frame, too, and it is to the key's endpoint;
+ * weir_read_plain_v4 tells the rest. */
 WEIR_INLINE bool weir_plain_key_fits(const struct weir_plain_key* key, const uint8_t* frame,
                                      uint32_t frame_bytes) {
     if (frame_bytes < WEIR_PLAIN_LEAST_BYTES)
@@ -116,7 +126,7 @@ WEIR_INLINE bool weir_plain_key_fits(const struct weir_plain_key* key, const uin
     uint64_t other = (weir_plain_key_word(frame, 0) ^ key->word[0]) |
                      (weir_plain_key_word(frame, 1) ^ key->word[1]) |
                      (weir_plain_key_word(frame, 2) ^ key->word[2]);
-    return other == 0 && weir_plain_v4_is_sound(frame + WEIR_ETHERNET_BYTES, frame_bytes);
+    return other == 0 && weir_plain_v4_is_sound(frame, frame_bytes);
 }
 
 WEIR_INLINE bool weir_parse_plain_v6(const uint8_t* data, uint32_t frame_bytes,

@@ -134,6 +134,11 @@ struct weir_link { /* how a frame leaves */
     uint16_t vlan_tci; /* host order, or WEIR_NO_VLAN; the packet's head already fits it */
 };
 
+/* A packet that came untagged can leave by the hop as it is, but for its link header. */
+WEIR_INLINE bool weir_hop_takes(const struct weir_next_hop_row* hop, uint32_t l3_length) {
+    return hop->resolved && hop->vlan_tci == WEIR_NO_VLAN && l3_length <= hop->mtu;
+}
+
 WEIR_INLINE void weir_copy_mac(uint8_t* to, const uint8_t* from) {
     uint32_t first = weir_load32(from);
     uint16_t last = weir_load16(from + 4);
