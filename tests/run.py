@@ -151,10 +151,11 @@ def run_unit_tests(build: Path, name: str | None, quick: bool, extra: dict[str, 
         counted: set[Path] = set()
         for test in tests:
             outcome = results.get(test["name"], "ERROR")
-            found = Totals()
+            found, reported = Totals(), False
             for report in Path(reports).glob(f"{test['program'].name}*.xml"):
                 if report not in counted and report.stem.removeprefix(test["program"].name).strip("_0123456789") == "":
                     counted.add(report)
+                    reported = True
                     found.add(count_gtest_xml(report))
             if outcome == "SKIP":
                 found.skipped += 1
@@ -163,6 +164,8 @@ def run_unit_tests(build: Path, name: str | None, quick: bool, extra: dict[str, 
                 found.fail(f"{test['name']} ({outcome})")  # crashed, timed out, or a sanitizer ended it
             elif outcome == "OK" and not test["gtest"]:
                 found.passed += 1
+            elif outcome == "OK" and not reported:
+                found.fail(f"{test['name']} (no report of its cases)")
             totals.add(found)
     return totals
 
