@@ -9,11 +9,11 @@ namespace weir::bench {
 namespace {
 
 using Stage = void (*)(dpdk::Worker&, dpdk::Burst&);
-void by_hash(dpdk::Worker& worker, dpdk::Burst& burst) {
-    dpdk::forward_by_hash(worker, burst);
+void short_way(dpdk::Worker& worker, dpdk::Burst& burst) {
+    dpdk::forward_shortly(worker, burst);
 }
 constexpr std::pair<const char*, Stage> kStages[] = {
-    {"by_hash", by_hash},
+    {"short_way", short_way},
     {"parse", dpdk::parse},
     {"fragments", dpdk::follow_fragments},
     {"match", dpdk::match},

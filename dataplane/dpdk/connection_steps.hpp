@@ -29,14 +29,6 @@ inline bool is_bystander(const weir_packet& packet) {
            (WEIR_PACKET_ICMP_ERROR | WEIR_PACKET_TUNNEL_ERROR | WEIR_PACKET_LATER_FRAGMENT);
 }
 
-// A segment that carries data or an acknowledgement on an established connection: it restarts the
-// idle time (connection_state.h: Est stays Est in both directions) and changes nothing else.
-inline bool is_quiet(const lb::HotRow& row, const weir_packet& packet) {
-    constexpr std::uint8_t kChanging = WEIR_TCP_SYN | WEIR_TCP_FIN | WEIR_TCP_RST;
-    return row.state == WEIR_STATE_ESTABLISHED && packet.protocol == WEIR_IP_TCP &&
-           (packet.tcp_flags & kChanging) == 0;
-}
-
 // The last hop that a packet came by: `known`, exchanged when packets begin to come another way.
 inline std::uint16_t follow_last_hop(Worker& worker, std::uint16_t known, rte_mbuf* mbuf,
                                      const weir_packet& packet) {
@@ -96,6 +88,36 @@ inline std::uint32_t owner_of_flow(const Worker& worker, const weir_flow& flow,
                          : weir_owner_of_flow(hash, worker.context.workers);
 }
 
+// Whether the flow alone says who owns a packet, so that a controlled NIC can give it to him. Not
+// in `nat`: what both directions share, the client's endpoint, is in different places of the hash's
+// input, so that no spread by both endpoints brings replies to the owner. Not with persistence:
+// other flows of the client count.
+inline bool follows_spread(const lb::ForwardingState& state, const weir_match& match) {
+    if (match.kind == WEIR_MATCH_SNAT)
+        return true;
+    return match.kind == WEIR_MATCH_VIP && state.vips()[match.index].forward != WEIR_FORWARD_NAT &&
+           !weir_pool_persists(state.persistence_of_vip(match.index));
+}
+
+inline std::uint32_t owner_of(const Worker& worker, const weir_match& match,
+                              const weir_packet& packet, std::uint64_t hash) {
+    const lb::ForwardingState& state = *worker.state;
+    const std::uint32_t workers = worker.context.workers;
+    if (follows_spread(state, match) && (worker.spread || match.kind == WEIR_MATCH_VIP))
+        return owner_of_flow(worker, packet.flow, hash);
+    switch (match.kind) {
+    case WEIR_MATCH_VIP:
+        return weir_owner_of_vip_packet(&packet, &state.vips()[match.index],
+                                        state.persistence_of_vip(match.index), &state.hash_key(),
+                                        hash, workers);
+    case WEIR_MATCH_SNAT:
+        return weir_owner_of_snat_reply(&packet, &state.snat()[match.index], workers);
+    default:
+        return weir_owner_of_nat_reply(&packet, state.persistence_of_backend(match.index),
+                                       &state.hash_key(), workers);
+    }
+}
+
 // To another worker, whose connection it is. In stage_match.cpp.
 void hand_to(Worker& worker, Burst& burst, std::uint32_t i, std::uint32_t owner);
 
@@ -140,19 +162,5 @@ void note_unrecorded(Worker& worker, const Burst& burst, std::uint32_t i, const 
 // Moves the frame's head to fit the tag it leaves with and writes the link header. In
 // stage_rewrite.cpp.
 weir_verdict give_link(rte_mbuf* mbuf, weir_packet& packet, const weir_link& link);
-
-// The next hop of a packet to this backend that leaves untagged and as it is; null when it cannot.
-inline const weir_next_hop_row* plain_way(const lb::ForwardingState& state, std::uint32_t backend,
-                                          std::uint32_t l3_length) {
-    const std::uint32_t row = state.backends()[backend].next_hop;
-    if (row == WEIR_NO_ROW)
-        return nullptr;
-    const weir_next_hop_row& hop = state.next_hops()[row];
-    return weir_hop_takes(&hop, l3_length) ? &hop : nullptr;
-}
-
-// Sends a plain packet to its backend when it stays untagged and fits; else WEIR_UNDECIDED, before
-// anything has changed. In stage_rewrite.cpp.
-weir_verdict quick_to_backend(const Worker& worker, Burst& burst, std::uint32_t i);
 
 } // namespace weir::dpdk

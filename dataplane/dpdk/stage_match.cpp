@@ -144,7 +144,7 @@ void send_for(Worker& worker, Burst& burst) {
         } else if (weir_has_slots_of_flows(settled) && burst.plain[i]) {
             burst.slot[i] = worker.state->slot_of(*settled, burst.hash[i]);
             rte_prefetch0(burst.slot[i]);
-            worker.hash_decides = true;
+            worker.short_way.worth_a_try();
         }
     }
 }
@@ -158,41 +158,6 @@ void match(Worker& worker, Burst& burst) {
     hash_flows(worker, burst);
     send_for(worker, burst);
 }
-
-namespace {
-
-// Whether the flow alone says who owns a packet, so that a controlled NIC can give it to him. Not
-// in `nat`: what both directions share, the client's endpoint, is in different places of the hash's
-// input, so that no spread by both endpoints brings replies to the owner. Not with persistence:
-// other flows of the client count.
-bool follows_spread(const lb::ForwardingState& state, const weir_match& match) {
-    if (match.kind == WEIR_MATCH_SNAT)
-        return true;
-    return match.kind == WEIR_MATCH_VIP && state.vips()[match.index].forward != WEIR_FORWARD_NAT &&
-           !weir_pool_persists(state.persistence_of_vip(match.index));
-}
-
-std::uint32_t owner_of(const Worker& worker, const Burst& burst, std::uint32_t i) {
-    const lb::ForwardingState& state = *worker.state;
-    const std::uint32_t workers = worker.context.workers;
-    const weir_packet& packet = burst.packet[i];
-    if (follows_spread(state, burst.match[i]) &&
-        (worker.spread || burst.match[i].kind == WEIR_MATCH_VIP))
-        return owner_of_flow(worker, packet.flow, burst.hash[i]);
-    switch (burst.match[i].kind) {
-    case WEIR_MATCH_VIP:
-        return weir_owner_of_vip_packet(&packet, &state.vips()[burst.match[i].index],
-                                        state.persistence_of_vip(burst.match[i].index),
-                                        &state.hash_key(), burst.hash[i], workers);
-    case WEIR_MATCH_SNAT:
-        return weir_owner_of_snat_reply(&packet, &state.snat()[burst.match[i].index], workers);
-    default:
-        return weir_owner_of_nat_reply(&packet, state.persistence_of_backend(burst.match[i].index),
-                                       &state.hash_key(), workers);
-    }
-}
-
-} // namespace
 
 void hand_to(Worker& worker, Burst& burst, std::uint32_t i, std::uint32_t owner) {
     const weir_packet& packet = burst.packet[i];
@@ -214,7 +179,8 @@ void hand_over(Worker& worker, Burst& burst) {
         if (burst.origin == Origin::peer &&
             !(fragment && note_of(burst.mbuf[i]).why == HandOver::to_datagram))
             continue;
-        std::uint32_t owner = owner_of(worker, burst, i);
+        const std::uint32_t owner =
+            owner_of(worker, burst.match[i], burst.packet[i], burst.hash[i]);
         if (owner == worker.context.id)
             continue;
         hand_to(worker, burst, i, owner);

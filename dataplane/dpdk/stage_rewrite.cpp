@@ -4,6 +4,7 @@
 // fetched and the mbuf's head and tail are moved.
 #include "dataplane/dpdk/connection_steps.hpp"
 #include "dataplane/dpdk/forward_counts.hpp"
+#include "dataplane/dpdk/quick_rewrite.hpp"
 #include "dataplane/forwarding/encap.h"
 #include "dataplane/forwarding/fragment_writer.h"
 #include "dataplane/forwarding/icmp_translate.h"
@@ -246,86 +247,14 @@ weir_verdict rewrite_one(Worker& worker, Burst& burst, std::uint32_t i) {
     return verdict == WEIR_UNDECIDED ? way.verdict : verdict;
 }
 
-// --- The short way, which is nearly every packet's: a plain frame that stays untagged and fits.
-// Each function does what rewrite_one() would do, or says WEIR_UNDECIDED before it has changed
-// anything.
-
-// Writes the tunnel's header into the frame's headroom. `packet` still tells of what is in it then.
-weir_verdict encapsulate(rte_mbuf* mbuf, const weir_packet& packet, const weir_outer& outer,
-                         const weir_next_hop_row& hop) {
-    const auto room = static_cast<std::uint16_t>(weir_outer_bytes(&outer));
-    auto* data = reinterpret_cast<std::uint8_t*>(rte_pktmbuf_prepend(mbuf, room));
-    if (!data)
-        return WEIR_DROP_NO_BUFFER;
-    const weir_verdict verdict =
-        weir_write_outer(data, data + rte_pktmbuf_data_len(mbuf), &packet, &outer);
-    if (verdict != WEIR_UNDECIDED)
-        return verdict;
-    weir_write_untagged(data, hop.destination_mac, hop.source_mac, weir_outer_ethertype(&outer));
-    return WEIR_FORWARDED;
-}
-
-} // namespace
-
-weir_verdict quick_to_backend(const Worker& worker, Burst& burst, std::uint32_t i) {
-    const lb::ForwardingState& state = *worker.state;
-    const weir_vip_row& vip = state.vips()[burst.vip[i]];
-    const weir_backend_row& backend = state.backends()[burst.backend[i]];
-    weir_packet& packet = burst.packet[i];
-    const weir_next_hop_row* way = plain_way(state, burst.backend[i], packet.l3_length);
-    if (!way)
-        return WEIR_UNDECIDED;
-    const weir_next_hop_row& hop = *way;
-    rte_mbuf* mbuf = burst.mbuf[i];
-    burst.out_interface[i] = hop.interface;
-    if (weir_forward_encapsulates(vip.forward)) {
-        weir_outer outer;
-        if ((packet.tcp_flags & WEIR_TCP_SYN) ||
-            !weir_outer_for(&state.node(), &vip, &backend, burst.hash[i], &outer) ||
-            packet.l3_length > weir_inner_mtu(hop.mtu, &outer))
-            return WEIR_UNDECIDED;
-        return encapsulate(mbuf, packet, outer, hop);
-    }
-    auto* data = rte_pktmbuf_mtod(mbuf, std::uint8_t*);
-    if (!weir_forward_is_dsr(vip.forward)) {
-        weir_translation& to = burst.translation[i];
-        to.destination = backend.address;
-        to.destination_port = weir_backend_port(&backend, packet.destination_port);
-        const weir_verdict verdict =
-            weir_translate(data, data + rte_pktmbuf_data_len(mbuf), &packet, &to);
-        if (verdict != WEIR_UNDECIDED)
-            return verdict;
-    }
-    weir_write_macs(data, hop.destination_mac, hop.source_mac);
-    return WEIR_FORWARDED;
-}
-
-namespace {
-
-weir_verdict quick_to_client(const Worker& worker, Burst& burst, std::uint32_t i) {
-    const lb::LastHop& hop = burst.last_hop[i];
-    if (hop.interface >= worker.state->interfaces().size() || hop.vlan_tci != WEIR_NO_VLAN)
-        return WEIR_UNDECIDED;
-    const weir_interface_row& interface = worker.state->interfaces()[hop.interface];
-    const weir_packet& packet = burst.packet[i];
-    if (packet.l3_length > interface.mtu)
-        return WEIR_UNDECIDED;
-    rte_mbuf* mbuf = burst.mbuf[i];
-    auto* data = rte_pktmbuf_mtod(mbuf, std::uint8_t*);
-    const weir_verdict verdict =
-        weir_translate(data, data + rte_pktmbuf_data_len(mbuf), &packet, &burst.translation[i]);
-    if (verdict != WEIR_UNDECIDED)
-        return verdict;
-    burst.out_interface[i] = hop.interface;
-    weir_write_macs(data, hop.mac, interface.mac);
-    return WEIR_REPLIED;
-}
-
 weir_verdict quick(const Worker& worker, Burst& burst, std::uint32_t i) {
     if (!burst.plain[i])
         return WEIR_UNDECIDED;
-    return burst.match[i].kind == WEIR_MATCH_VIP ? quick_to_backend(worker, burst, i)
-                                                 : quick_to_client(worker, burst, i);
+    if (burst.match[i].kind == WEIR_MATCH_VIP)
+        return quick_to_backend(worker, burst, i, worker.state->vips()[burst.vip[i]],
+                                burst.packet[i], burst.translation[i]);
+    return quick_to_client(worker, burst, i, burst.last_hop[i], burst.packet[i],
+                           burst.translation[i]);
 }
 
 } // namespace

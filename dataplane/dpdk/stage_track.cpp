@@ -2,7 +2,7 @@
 // Track: a known connection's packets go where the connection goes; for the others a backend is
 // selected and the connection recorded. One packet after the other, so that each meets what the
 // packets before it have opened, ended or begun anew.
-#include "dataplane/dpdk/connection_steps.hpp"
+#include "dataplane/dpdk/known_connection.hpp"
 
 namespace weir::dpdk {
 namespace {
@@ -81,61 +81,19 @@ void begin_translation(Burst& burst, std::uint32_t i, const weir_vip_row& vip) {
         weir_translation_of(&burst.packet[i], &burst.translation[i]);
 }
 
-// The short way of follow_known() for what nearly every packet is: one that changes nothing but the
-// connection's age. False: nothing has been done yet.
-bool goes_on(Worker& worker, Burst& burst, std::uint32_t i, const weir_vip_row& vip) {
-    const lb::HotRow& row = worker.table.row(burst.entry[i]);
-    const weir_packet& packet = burst.packet[i];
-    const auto last_hop = static_cast<std::uint16_t>(row.last_hop);
-    if (!burst.plain[i] || !is_quiet(row, packet) ||
-        row.backend >= worker.state->backends().size() ||
-        worker.state->backends()[row.backend].state != WEIR_BACKEND_UP ||
-        !worker.last_hops.is(last_hop, source_mac(burst.mbuf[i]), WEIR_NO_VLAN,
-                             static_cast<std::uint8_t>(burst.mbuf[i]->port)))
-        return false;
-    weir_translation& to = burst.translation[i];
-    if (vip.forward == WEIR_FORWARD_FULL_NAT) {
-        if (row.snat_address >= worker.state->snat().size())
-            return false;
-        to.source = worker.state->snat()[row.snat_address].address;
-        to.source_port = row.snat_port;
-    } else if (vip.forward == WEIR_FORWARD_NAT) {
-        to.source = row.client;
-        to.source_port = row.client_port;
-    }
-    burst.backend[i] = row.backend;
-    worker.table.update(burst.entry[i], static_cast<std::uint8_t>(row.state), last_hop,
-                        worker.now_s);
-    return true;
-}
-
 void find_for_client(Worker& worker, Burst& burst, std::uint32_t i, const weir_vip_row& vip) {
     const weir_packet& packet = burst.packet[i];
-    lb::ForwardKey key =
-        lb::forward_key(weir_packet_source(&packet), packet.source_port, packet.destination_port,
-                        static_cast<std::uint16_t>(burst.vip[i]));
-    burst.entry[i] = worker.table.find_forward(lb::index_hash(burst.hash[i]), key, burst.hint[i]);
-    if (burst.entry[i] == lb::kNoEntry || goes_on(worker, burst, i, vip)) [[likely]]
+    burst.entry[i] = find_of_client(worker, burst.hash[i], burst.hint[i], burst.vip[i], packet);
+    if (burst.entry[i] == lb::kNoEntry)
         return;
+    if (burst.plain[i] && is_quiet(packet) &&
+        comes_as_before(worker, burst.entry[i], burst.mbuf[i], packet)) [[likely]] {
+        burst.backend[i] = go_on_to_backend(worker, burst.entry[i], vip, burst.translation[i]);
+        if (burst.backend[i] != WEIR_NO_ROW)
+            return worker.short_way.worth_a_try();
+    }
     begin_translation(burst, i, vip);
     follow_known(worker, burst, i, vip);
-}
-
-// Whether the row's connection is the one whose backend sent this packet.
-bool is_reply_of(const lb::ForwardingState& state, const lb::HotRow& row, const weir_packet& packet,
-                 const weir_match& match) {
-    if (row.vip >= state.vips().size() || row.backend >= state.backends().size())
-        return false;
-    weir_address destination = weir_packet_destination(&packet);
-    bool to_us = match.kind == WEIR_MATCH_SNAT
-                     ? row.snat_address == match.index && row.snat_port == packet.destination_port
-                     : row.snat_port == 0 && row.client_port == packet.destination_port &&
-                           weir_address_equal(&row.client, &destination);
-    const weir_backend_row& backend = state.backends()[row.backend];
-    weir_address source = weir_packet_source(&packet);
-    return to_us && state.vips()[row.vip].protocol == packet.protocol &&
-           weir_backend_port(&backend, row.service_port) == packet.source_port &&
-           weir_address_equal(&backend.address, &source);
 }
 
 // No connection of ours. It may be one that kept its port when its worker changed.
@@ -150,33 +108,22 @@ void to_holder(Worker& worker, Burst& burst, std::uint32_t i) {
 
 void find_for_backend(Worker& worker, Burst& burst, std::uint32_t i) {
     const weir_packet& packet = burst.packet[i];
-    burst.entry[i] = worker.table.find_reply(
-        lb::index_hash(burst.hash[i]),
-        [&](const lb::HotRow& row) {
-            return is_reply_of(*worker.state, row, packet, burst.match[i]);
-        },
-        burst.hint[i]);
+    burst.entry[i] = find_of_backend(worker, burst.hash[i], burst.hint[i], burst.match[i], packet);
     if (burst.entry[i] == lb::kNoEntry)
         return to_holder(worker, burst, i);
     const lb::HotRow& row = worker.table.row(burst.entry[i]);
     burst.vip[i] = row.vip;
     burst.backend[i] = row.backend;
-    const weir_vip_row& vip = worker.state->vips()[row.vip];
-    burst.translation[i].source = vip.address;
-    burst.translation[i].source_port = row.service_port;
-    burst.translation[i].destination = row.client;
-    burst.translation[i].destination_port = row.client_port;
-    const lb::LastHop* hop = worker.last_hops.find(static_cast<std::uint16_t>(row.last_hop));
+    burst.translation[i] = translation_to_client(*worker.state, row);
+    const auto last_hop = static_cast<std::uint16_t>(row.last_hop);
+    const lb::LastHop* hop = worker.last_hops.find(last_hop);
     if (!hop)
         return drop(worker, burst, i, WEIR_DROP_NO_NEXT_HOP);
     burst.last_hop[i] = *hop;
-    const auto last_hop = static_cast<std::uint16_t>(row.last_hop);
-    if (burst.plain[i] && is_quiet(row, packet)) [[likely]]
-        worker.table.update(burst.entry[i], static_cast<std::uint8_t>(row.state), last_hop,
-                            worker.now_s);
-    else
-        advance(worker, burst.entry[i], packet, lb::Direction::kFromBackend,
-                lb::Visibility::kBothSides, false, last_hop);
+    if (burst.plain[i] && is_quiet(packet) && go_on_to_client(worker, burst.entry[i])) [[likely]]
+        return worker.short_way.worth_a_try();
+    advance(worker, burst.entry[i], packet, lb::Direction::kFromBackend, lb::Visibility::kBothSides,
+            false, last_hop);
 }
 
 // The client is not known, but where the VIP's clients come from is.

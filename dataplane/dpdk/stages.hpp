@@ -13,8 +13,8 @@ bool receive_from_peers(Worker& worker, Burst& burst);
 bool receive_from_kernel(Worker& worker, Burst& burst);
 bool receive_released(Worker& worker, Burst& burst); // fragments that waited
 
-// The short way for packets that nothing but the hash decides. True: it was all of them.
-bool forward_by_hash(Worker& worker, Burst& burst);
+// The short way (short_way.hpp), tried first. True: all packets have taken it.
+bool forward_shortly(Worker& worker, Burst& burst);
 
 void parse(Worker& worker, Burst& burst);
 // Lends later fragments the ports of the first; takes those that came early out of the burst.

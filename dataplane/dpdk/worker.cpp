@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "dataplane/dpdk/worker.hpp"
 
+#include "dataplane/dpdk/short_way.hpp"
 #include "dataplane/dpdk/stages.hpp"
 #include "dataplane/lb/connection_owner.hpp"
 #include "dataplane/lb/exception_entry.hpp"
@@ -70,7 +71,7 @@ private:
 void process(Worker& worker, Burst& burst) {
     if (worker.capture.on()) [[unlikely]]
         clear_rows(burst);
-    if (burst.origin != Origin::from_kernel && !forward_by_hash(worker, burst)) {
+    if (burst.origin != Origin::from_kernel && !forward_shortly(worker, burst)) {
         parse(worker, burst);
         follow_fragments(worker, burst);
         match(worker, burst);
@@ -148,6 +149,7 @@ Worker::Worker(WorkerContext& given, std::uint64_t now_ns)
     : context(given), table(*given.table), last_hops(*given.last_hops),
       scheduler(given.id, given.workers, given.secret), persistence(*given.persistence),
       strays(*given.strays), exceptions(std::make_unique<lb::ExceptionFilter>()),
+      recent_destinations(std::make_unique<RecentDestinations>()),
       recent_hops(std::make_unique<std::uint16_t[]>(WEIR_MAX_VIPS)),
       vip_flags_(std::make_unique<std::uint8_t[]>(WEIR_MAX_VIPS)),
       vip_counters_(&given.counters->vip(given.block, 0)),
@@ -180,6 +182,7 @@ void Worker::follow_generation() {
         return;
     }
     generation_ = state->generation();
+    recent_destinations->forget();
     if (starts_exceptions() || inherited)
         exceptions->assume_all();
     if (context.spread)

@@ -21,6 +21,24 @@
 
 namespace weir::dpdk {
 
+class RecentDestinations;
+
+// Whether the short way is worth a try: where it leads nowhere, it costs a packet a few
+// nanoseconds.
+class ShortWayTrust {
+public:
+    bool worth() const { return tries_ != 0; }
+    // Some packet could have taken it.
+    void worth_a_try() { tries_ = std::max(tries_, 1u); }
+    // A burst has; `paid`: half of it or more have arrived. A flood of other packets between those
+    // bursts does not end it at once.
+    void tried(bool paid) { tries_ = paid ? kMostTries : tries_ - 1; }
+
+private:
+    static constexpr std::uint32_t kMostTries = 8;
+    std::uint32_t tries_ = 0;
+};
+
 class Worker {
 public:
     Worker(WorkerContext& given, std::uint64_t now_ns);
@@ -41,9 +59,8 @@ public:
     lb::PersistenceTable& persistence;
     lb::StrayReplies& strays;                        // replies that are another worker's
     std::unique_ptr<lb::ExceptionFilter> exceptions; // flows of VIPs that record only those
-    // Of late some packet's hash alone has led it to its backend: then forward_by_hash() is worth a
-    // try.
-    bool hash_decides = false;
+    ShortWayTrust short_way;
+    std::unique_ptr<RecentDestinations> recent_destinations; // of the short way, this generation's
     // By VIP row: whence its clients' packets came of late, for what is to be sent to a client
     // whose connection is not recorded. Only of VIPs with a tunnel that record exceptions.
     std::unique_ptr<std::uint16_t[]> recent_hops;

@@ -9,12 +9,13 @@
 
 #include "dataplane/forwarding/base.h"
 
+/* A word and itself with its halves exchanged add up, in the upper half, to the sum of the halves
+ * and the carry of that sum. */
 WEIR_INLINE uint16_t weir_checksum_fold(uint64_t sum) {
-    sum = (sum & 0xffffffffu) + (sum >> 32);
-    sum = (sum & 0xffffffffu) + (sum >> 32);
-    sum = (sum & 0xffffu) + (sum >> 16);
-    sum = (sum & 0xffffu) + (sum >> 16);
-    return (uint16_t)sum;
+    sum += sum >> 32 | sum << 32;
+    uint32_t half = (uint32_t)(sum >> 32);
+    half += half >> 16 | half << 16;
+    return (uint16_t)(half >> 16);
 }
 
 /* RFC 1624 equation 3: HC' = ~(~HC + ~m + m'). `delta` is the sum of all (~m + m') terms. */
@@ -30,11 +31,14 @@ WEIR_INLINE uint64_t weir_checksum_delta32(uint32_t from, uint32_t to) {
     return (uint64_t)(uint32_t)~from + to;
 }
 
+WEIR_INLINE uint64_t weir_checksum_delta64(uint64_t from, uint64_t to) {
+    return weir_checksum_delta32((uint32_t)from, (uint32_t)to) +
+           weir_checksum_delta32((uint32_t)(from >> 32), (uint32_t)(to >> 32));
+}
+
 /* The change that replacing one address by another makes, for either family. */
 WEIR_INLINE uint64_t weir_checksum_delta_address(const struct weir_address* from,
                                                  const struct weir_address* to) {
-    return weir_checksum_delta32((uint32_t)from->word[0], (uint32_t)to->word[0]) +
-           weir_checksum_delta32((uint32_t)(from->word[0] >> 32), (uint32_t)(to->word[0] >> 32)) +
-           weir_checksum_delta32((uint32_t)from->word[1], (uint32_t)to->word[1]) +
-           weir_checksum_delta32((uint32_t)(from->word[1] >> 32), (uint32_t)(to->word[1] >> 32));
+    return weir_checksum_delta64(from->word[0], to->word[0]) +
+           weir_checksum_delta64(from->word[1], to->word[1]);
 }

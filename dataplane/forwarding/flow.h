@@ -30,6 +30,14 @@ WEIR_INLINE void weir_flow_set_v4(struct weir_flow* flow, weir_be32 source, weir
         weir_flow_ports_word(source_port, destination_port, protocol) | ((uint64_t)13 << 56);
 }
 
+/* The same of a packet: its addresses and its ports stand side by side in it, as in the words. */
+WEIR_INLINE void weir_flow_read_v4(struct weir_flow* flow, const uint8_t* addresses,
+                                   const uint8_t* ports, uint8_t protocol) {
+    flow->words = WEIR_FLOW_WORDS_V4;
+    flow->word[0] = weir_load64(addresses);
+    flow->word[1] = weir_load32(ports) | ((uint64_t)protocol << 32) | ((uint64_t)13 << 56);
+}
+
 WEIR_INLINE void weir_flow_set_v6(struct weir_flow* flow, const struct weir_address* source,
                                   const struct weir_address* destination, weir_be16 source_port,
                                   weir_be16 destination_port, uint8_t protocol) {

@@ -95,15 +95,10 @@ WEIR_INLINE uint32_t weir_match_address(const struct weir_match_view* table,
     return row ? row->kind : (uint32_t)WEIR_MATCH_EMPTY;
 }
 
-/* The meaning of a whole packet. VIP and SNAT: by destination. BACKEND: a source that is a backend
- * of a `nat` VIP, to an address that is not the node's own (else it is the reply to a probe).
- * VIP_ADDRESS: to a VIP's address but not to a served port, or without a port (ICMP, a later
- * fragment). EMPTY: not ours. */
-WEIR_INLINE struct weir_match weir_match_packet(const struct weir_match_view* table,
-                                                const struct weir_packet* packet) {
+/* What a packet's destination alone says. */
+WEIR_INLINE struct weir_match weir_match_destination(const struct weir_match_view* table,
+                                                     const struct weir_packet* packet) {
     struct weir_match match = {WEIR_MATCH_EMPTY, WEIR_NO_ROW};
-    if (packet->family == 0)
-        return match;
     struct weir_address destination = weir_packet_destination(packet);
     if (packet->flags & WEIR_PACKET_PORTS) {
         match =
@@ -113,6 +108,19 @@ WEIR_INLINE struct weir_match weir_match_packet(const struct weir_match_view* ta
     }
     match.index = WEIR_NO_ROW;
     match.kind = weir_match_address(table, &destination);
+    return match;
+}
+
+/* The meaning of a whole packet. VIP and SNAT: by destination. BACKEND: a source that is a backend
+ * of a `nat` VIP, to an address that is not the node's own (else it is the reply to a probe).
+ * VIP_ADDRESS: to a VIP's address but not to a served port, or without a port (ICMP, a later
+ * fragment). EMPTY: not ours. */
+WEIR_INLINE struct weir_match weir_match_packet(const struct weir_match_view* table,
+                                                const struct weir_packet* packet) {
+    struct weir_match match = {WEIR_MATCH_EMPTY, WEIR_NO_ROW};
+    if (packet->family == 0)
+        return match;
+    match = weir_match_destination(table, packet);
     if (match.kind != WEIR_MATCH_EMPTY || !(table->flags & WEIR_MATCH_HAS_NAT) ||
         !(packet->flags & WEIR_PACKET_PORTS))
         return match;

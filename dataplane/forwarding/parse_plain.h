@@ -79,8 +79,7 @@ WEIR_INLINE void weir_read_plain_v4(const uint8_t* frame, struct weir_packet* pa
         (uint8_t)(WEIR_PACKET_PORTS |
                   ((fragment & weir_swap16(0x4000)) != 0 ? WEIR_PACKET_DONT_FRAGMENT : 0));
     packet->fragment_id = weir_load16(header + 4);
-    weir_flow_set_v4(&packet->flow, weir_load32(header + 12), weir_load32(header + 16),
-                     packet->source_port, packet->destination_port, packet->protocol);
+    weir_flow_read_v4(&packet->flow, header + 12, l4, packet->protocol);
 }
 
 /* REQUIRES: frame_bytes >= WEIR_PLAIN_LEAST_BYTES, which in BPF the caller has compared. */
@@ -92,41 +91,22 @@ WEIR_INLINE bool weir_parse_plain_v4(const uint8_t* frame, uint32_t frame_bytes,
     return true;
 }
 
-/* What plain IPv4 frames to one endpoint have in common: eight bytes of the frame from each of
- * three places, those that a mask leaves. */
-#define WEIR_PLAIN_KEY_WORDS 3u
-static const uint32_t weir_plain_key_at[WEIR_PLAIN_KEY_WORDS] = {
-    WEIR_ETHERNET_BYTES - 2,  /* ethertype, version and header length */
-    WEIR_ETHERNET_BYTES + 6,  /* fragment, protocol */
-    WEIR_ETHERNET_BYTES + 16, /* destination address, destination port */
-};
-static const uint64_t weir_plain_key_mask[WEIR_PLAIN_KEY_WORDS] = {
-    0x0000000000ffffff, 0x00000000ff00ff3f, 0xffff0000ffffffff};
-
-struct weir_plain_key {
-    uint64_t word[WEIR_PLAIN_KEY_WORDS];
-};
-
-WEIR_INLINE uint64_t weir_plain_key_word(const uint8_t* frame, uint32_t i) {
-    return weir_load64(frame + weir_plain_key_at[i]) & weir_plain_key_mask[i];
+/* What a plain IPv4 frame is for, as one word: its destination address and, with the first of the
+ * two, its destination port. The protocol goes with it. */
+#define WEIR_PLAIN_TO_ENDPOINT 0xffff0000ffffffffu
+#define WEIR_PLAIN_TO_ADDRESS 0x00000000ffffffffu
+WEIR_INLINE uint64_t weir_plain_v4_to(const uint8_t* frame, uint64_t mask) {
+    return weir_load64(frame + WEIR_ETHERNET_BYTES + 16) & mask;
 }
 
-/* REQUIRES: a frame that weir_parse_plain() has taken, of IPv4. */
-WEIR_INLINE void weir_plain_key_of(const uint8_t* frame, struct weir_plain_key* key) {
-    for (uint32_t i = 0; i < WEIR_PLAIN_KEY_WORDS; i++)
-        key->word[i] = weir_plain_key_word(frame, i);
+/* Where it comes from: address and port, in the same places of the word. */
+WEIR_INLINE uint64_t weir_plain_v4_from(const uint8_t* frame) {
+    const uint8_t* header = frame + WEIR_ETHERNET_BYTES;
+    return weir_load32(header + 12) | (uint64_t)weir_load16(header + WEIR_V4_BYTES) << 48;
 }
 
-/* True: weir_parse_plain() takes the frame, too, and it is to the key's endpoint;
- * weir_read_plain_v4 tells the rest. */
-WEIR_INLINE bool weir_plain_key_fits(const struct weir_plain_key* key, const uint8_t* frame,
-                                     uint32_t frame_bytes) {
-    if (frame_bytes < WEIR_PLAIN_LEAST_BYTES)
-        return false;
-    uint64_t other = (weir_plain_key_word(frame, 0) ^ key->word[0]) |
-                     (weir_plain_key_word(frame, 1) ^ key->word[1]) |
-                     (weir_plain_key_word(frame, 2) ^ key->word[2]);
-    return other == 0 && weir_plain_v4_is_sound(frame, frame_bytes);
+WEIR_INLINE uint8_t weir_plain_v4_protocol(const uint8_t* frame) {
+    return frame[WEIR_ETHERNET_BYTES + 9];
 }
 
 WEIR_INLINE bool weir_parse_plain_v6(const uint8_t* data, uint32_t frame_bytes,

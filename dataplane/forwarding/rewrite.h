@@ -28,23 +28,34 @@ WEIR_INLINE void weir_translation_of(const struct weir_packet* packet,
     translation->destination_port = packet->destination_port;
 }
 
-/* Takes one off the TTL and fixes the IPv4 header checksum. The parser saw the header. */
+/* IPv4 source and destination as they stand side by side in the header. */
+WEIR_INLINE uint64_t weir_v4_pair(const struct weir_translation* to) {
+    return weir_address_v4(&to->source) | (uint64_t)weir_address_v4(&to->destination) << 32;
+}
+
+/* Source and destination port, likewise. */
+WEIR_INLINE uint32_t weir_port_pair(weir_be16 source, weir_be16 destination) {
+    return source | (uint32_t)destination << 16;
+}
+
+/* Gives the header other addresses, takes one off the TTL, which is above 0, and fixes the
+ * checksum. `delta`: what the addresses add to it. */
+WEIR_INLINE void weir_readdress_v4(uint8_t* header, uint64_t addresses, uint64_t delta) {
+    const uint64_t of_ttl = weir_checksum_delta16(1, 0); /* the same from any TTL to the next */
+    header[8] = (uint8_t)(header[8] - 1);
+    weir_store16(header + 10, weir_checksum_apply(weir_load16(header + 10), delta + of_ttl));
+    weir_store64(header + 12, addresses);
+}
+
 WEIR_INLINE enum weir_verdict weir_write_v4_addresses(uint8_t* data, const uint8_t* end,
                                                       const struct weir_packet* packet,
                                                       const struct weir_translation* to) {
     uint8_t* header = weir_at_mutable(data, end, packet->l3_offset, WEIR_V4_BYTES);
     if (!header)
         return WEIR_DROP_TRUNCATED;
-    weir_be32 source = weir_address_v4(&to->source);
-    weir_be32 destination = weir_address_v4(&to->destination);
-    uint16_t ttl_word = weir_load16(header + 8);
-    uint64_t delta = weir_checksum_delta32(weir_load32(header + 12), source) +
-                     weir_checksum_delta32(weir_load32(header + 16), destination) +
-                     weir_checksum_delta16(ttl_word, (uint16_t)(ttl_word - 1));
-    header[8] = (uint8_t)(ttl_word - 1);
-    weir_store16(header + 10, weir_checksum_apply(weir_load16(header + 10), delta));
-    weir_store32(header + 12, source);
-    weir_store32(header + 16, destination);
+    uint64_t addresses = weir_v4_pair(to);
+    weir_readdress_v4(header, addresses,
+                      weir_checksum_delta64(weir_load64(header + 12), addresses));
     return WEIR_UNDECIDED;
 }
 
@@ -62,32 +73,53 @@ WEIR_INLINE enum weir_verdict weir_write_v6_addresses(uint8_t* data, const uint8
     return WEIR_UNDECIDED;
 }
 
+/* `delta`: what addresses and ports add to the checksum. */
 WEIR_INLINE enum weir_verdict weir_write_tcp(uint8_t* data, const uint8_t* end,
-                                             const struct weir_packet* packet,
-                                             const struct weir_translation* to, uint64_t delta) {
+                                             const struct weir_packet* packet, uint32_t ports,
+                                             uint64_t delta) {
     uint8_t* header = weir_at_mutable(data, end, packet->l4_offset, 18);
     if (!header)
         return WEIR_DROP_TRUNCATED;
-    weir_store16(header, to->source_port);
-    weir_store16(header + 2, to->destination_port);
+    weir_store32(header, ports);
     weir_store16(header + 16, weir_checksum_apply(weir_load16(header + 16), delta));
     return WEIR_UNDECIDED;
 }
 
 WEIR_INLINE enum weir_verdict weir_write_udp(uint8_t* data, const uint8_t* end,
-                                             const struct weir_packet* packet,
-                                             const struct weir_translation* to, uint64_t delta) {
+                                             const struct weir_packet* packet, uint32_t ports,
+                                             uint64_t delta) {
     uint8_t* header = weir_at_mutable(data, end, packet->l4_offset, 8);
     if (!header)
         return WEIR_DROP_TRUNCATED;
-    weir_store16(header, to->source_port);
-    weir_store16(header + 2, to->destination_port);
+    weir_store32(header, ports);
     uint16_t checksum = weir_load16(header + 6);
     if (checksum != 0) {
         checksum = weir_checksum_apply(checksum, delta);
         weir_store16(header + 6, checksum ? checksum : 0xffff);
     }
     return WEIR_UNDECIDED;
+}
+
+/* The addresses and the TTL; adds to `delta` what the addresses change a checksum by. */
+WEIR_INLINE enum weir_verdict weir_translate_header(uint8_t* data, const uint8_t* end,
+                                                    const struct weir_packet* packet,
+                                                    const struct weir_translation* to,
+                                                    uint64_t* delta) {
+    if (packet->family == 4) {
+        uint8_t* header = weir_at_mutable(data, end, packet->l3_offset, WEIR_V4_BYTES);
+        if (!header)
+            return WEIR_DROP_TRUNCATED;
+        uint64_t addresses = weir_v4_pair(to);
+        uint64_t of_addresses = weir_checksum_delta64(packet->flow.word[0], addresses);
+        weir_readdress_v4(header, addresses, of_addresses);
+        *delta += of_addresses;
+        return WEIR_UNDECIDED;
+    }
+    struct weir_address source = weir_packet_source(packet);
+    struct weir_address destination = weir_packet_destination(packet);
+    *delta += weir_checksum_delta_address(&source, &to->source) +
+              weir_checksum_delta_address(&destination, &to->destination);
+    return weir_write_v6_addresses(data, end, packet, to);
 }
 
 /* Gives the packet the tuple `to` and takes one off its TTL: a NAT hop is a router. A packet that
@@ -97,19 +129,14 @@ WEIR_INLINE enum weir_verdict weir_translate(uint8_t* data, const uint8_t* end,
                                              const struct weir_translation* to) {
     if (packet->ttl <= 1)
         return WEIR_DROP_TTL_EXPIRED;
-    struct weir_address source = weir_packet_source(packet);
-    struct weir_address destination = weir_packet_destination(packet);
-    uint64_t delta = weir_checksum_delta_address(&source, &to->source) +
-                     weir_checksum_delta_address(&destination, &to->destination) +
-                     weir_checksum_delta16(packet->source_port, to->source_port) +
-                     weir_checksum_delta16(packet->destination_port, to->destination_port);
-    enum weir_verdict verdict = packet->family == 4
-                                    ? weir_write_v4_addresses(data, end, packet, to)
-                                    : weir_write_v6_addresses(data, end, packet, to);
+    uint32_t ports = weir_port_pair(to->source_port, to->destination_port);
+    uint64_t delta =
+        weir_checksum_delta32(weir_port_pair(packet->source_port, packet->destination_port), ports);
+    enum weir_verdict verdict = weir_translate_header(data, end, packet, to, &delta);
     if (verdict != WEIR_UNDECIDED || (packet->flags & WEIR_PACKET_LATER_FRAGMENT))
         return verdict;
-    return packet->protocol == WEIR_IP_TCP ? weir_write_tcp(data, end, packet, to, delta)
-                                           : weir_write_udp(data, end, packet, to, delta);
+    return packet->protocol == WEIR_IP_TCP ? weir_write_tcp(data, end, packet, ports, delta)
+                                           : weir_write_udp(data, end, packet, ports, delta);
 }
 
 /* How many bytes the head must grow (4), shrink (-4) or stay (0) for the tag the packet leaves

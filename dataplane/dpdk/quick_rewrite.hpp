@@ -1,0 +1,94 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// How nearly every packet leaves: a plain frame that stays untagged and fits its way. Shared by the
+// stage that rewrites, whose front it is, and the short way. Each function does what the rest of
+// that stage would do, or says WEIR_UNDECIDED before it has changed anything.
+#pragma once
+
+#include "dataplane/dpdk/worker.hpp"
+#include "dataplane/forwarding/admit.h"
+#include "dataplane/forwarding/encap.h"
+
+#include <rte_mbuf.h>
+
+namespace weir::dpdk {
+
+// The next hop of a packet to this backend that leaves untagged and as it is; null when it cannot.
+[[gnu::always_inline]] inline const weir_next_hop_row*
+plain_way(const lb::ForwardingState& state, std::uint32_t backend, std::uint32_t l3_length) {
+    const std::uint32_t row = state.backends()[backend].next_hop;
+    if (row == WEIR_NO_ROW)
+        return nullptr;
+    const weir_next_hop_row& hop = state.next_hops()[row];
+    return weir_hop_takes(&hop, l3_length) ? &hop : nullptr;
+}
+
+// Writes the tunnel's header into the frame's headroom. `packet` still tells of what is in it then.
+[[gnu::always_inline]] inline weir_verdict quick_encapsulate(rte_mbuf* mbuf,
+                                                             const weir_packet& packet,
+                                                             const weir_outer& outer,
+                                                             const weir_next_hop_row& hop) {
+    const auto room = static_cast<std::uint16_t>(weir_outer_bytes(&outer));
+    auto* data = reinterpret_cast<std::uint8_t*>(rte_pktmbuf_prepend(mbuf, room));
+    if (!data)
+        return WEIR_DROP_NO_BUFFER;
+    const weir_verdict verdict =
+        weir_write_outer(data, data + rte_pktmbuf_data_len(mbuf), &packet, &outer);
+    if (verdict != WEIR_UNDECIDED)
+        return verdict;
+    weir_write_untagged(data, hop.destination_mac, hop.source_mac, weir_outer_ethertype(&outer));
+    return WEIR_FORWARDED;
+}
+
+// To burst.backend[i]. `to`: its source, where the mode translates.
+[[gnu::always_inline]] inline weir_verdict
+quick_to_backend(const Worker& worker, Burst& burst, std::uint32_t i, const weir_vip_row& vip,
+                 const weir_packet& packet, weir_translation& to) {
+    const lb::ForwardingState& state = *worker.state;
+    const weir_backend_row& backend = state.backends()[burst.backend[i]];
+    const weir_next_hop_row* hop = plain_way(state, burst.backend[i], packet.l3_length);
+    if (!hop)
+        return WEIR_UNDECIDED;
+    rte_mbuf* mbuf = burst.mbuf[i];
+    burst.out_interface[i] = hop->interface;
+    if (weir_forward_encapsulates(vip.forward)) {
+        weir_outer outer;
+        if ((packet.tcp_flags & WEIR_TCP_SYN) ||
+            !weir_outer_for(&state.node(), &vip, &backend, burst.hash[i], &outer) ||
+            packet.l3_length > weir_inner_mtu(hop->mtu, &outer))
+            return WEIR_UNDECIDED;
+        return quick_encapsulate(mbuf, packet, outer, *hop);
+    }
+    auto* data = rte_pktmbuf_mtod(mbuf, std::uint8_t*);
+    if (!weir_forward_is_dsr(vip.forward)) {
+        to.destination = backend.address;
+        to.destination_port = weir_backend_port(&backend, packet.destination_port);
+        const weir_verdict verdict =
+            weir_translate(data, data + rte_pktmbuf_data_len(mbuf), &packet, &to);
+        if (verdict != WEIR_UNDECIDED)
+            return verdict;
+    }
+    weir_write_macs(data, hop->destination_mac, hop->source_mac);
+    return WEIR_FORWARDED;
+}
+
+[[gnu::always_inline]] inline weir_verdict quick_to_client(const Worker& worker, Burst& burst,
+                                                           std::uint32_t i, const lb::LastHop& hop,
+                                                           const weir_packet& packet,
+                                                           const weir_translation& to) {
+    if (hop.interface >= worker.state->interfaces().size() || hop.vlan_tci != WEIR_NO_VLAN)
+        return WEIR_UNDECIDED;
+    const weir_interface_row& interface = worker.state->interfaces()[hop.interface];
+    if (packet.l3_length > interface.mtu)
+        return WEIR_UNDECIDED;
+    rte_mbuf* mbuf = burst.mbuf[i];
+    auto* data = rte_pktmbuf_mtod(mbuf, std::uint8_t*);
+    const weir_verdict verdict =
+        weir_translate(data, data + rte_pktmbuf_data_len(mbuf), &packet, &to);
+    if (verdict != WEIR_UNDECIDED)
+        return verdict;
+    burst.out_interface[i] = hop.interface;
+    weir_write_macs(data, hop.mac, interface.mac);
+    return WEIR_REPLIED;
+}
+
+} // namespace weir::dpdk
