@@ -31,24 +31,25 @@ namespace weir::dpdk {
     return worker.table.find_forward(lb::index_hash(hash), key, hint);
 }
 
-// Whether the client's packets still come by the router that the last one came by.
-[[gnu::always_inline]] inline bool comes_as_before(const Worker& worker, lb::EntryIndex entry,
-                                                   rte_mbuf* mbuf, const weir_packet& packet) {
-    return worker.last_hops.is(static_cast<std::uint16_t>(worker.table.row(entry).last_hop),
-                               source_mac(mbuf), packet.vlan_tci,
-                               static_cast<std::uint8_t>(mbuf->port));
+// Whether a packet of the client finds things as they were: by this the connection neither moves
+// nor ends.
+[[gnu::always_inline]] inline bool stays_as_it_is(const Worker& worker, lb::EntryIndex entry,
+                                                  rte_mbuf* mbuf, const weir_packet& packet) {
+    const lb::HotRow& row = worker.table.row(entry);
+    const auto backends = worker.state->backends();
+    return row.backend < backends.size() && backends[row.backend].state == WEIR_BACKEND_UP &&
+           worker.last_hops.is(static_cast<std::uint16_t>(row.last_hop), source_mac(mbuf),
+                               packet.vlan_tci, static_cast<std::uint8_t>(mbuf->port));
 }
 
-// A quiet packet from the connection's client that comes as before. Its backend's row, with `to` as
-// far as the connection says it; or WEIR_NO_ROW.
+// A quiet packet from the client of a connection that stays as it is. Its backend's row, with `to`
+// as far as the connection says it; or WEIR_NO_ROW.
 [[gnu::always_inline]] inline std::uint32_t go_on_to_backend(Worker& worker, lb::EntryIndex entry,
                                                              const weir_vip_row& vip,
                                                              weir_translation& to) {
     const lb::ForwardingState& state = *worker.state;
     const lb::HotRow& row = worker.table.row(entry);
-    const std::uint32_t backend = row.backend;
-    if (!is_complete(row) || backend >= state.backends().size() ||
-        state.backends()[backend].state != WEIR_BACKEND_UP)
+    if (!is_complete(row))
         return WEIR_NO_ROW;
     if (vip.forward == WEIR_FORWARD_FULL_NAT) {
         if (row.snat_address >= state.snat().size())
@@ -61,7 +62,7 @@ namespace weir::dpdk {
     }
     worker.table.update(entry, static_cast<std::uint8_t>(row.state),
                         static_cast<std::uint16_t>(row.last_hop), worker.now_s);
-    return backend;
+    return row.backend;
 }
 
 // Whether the row's connection is the one whose backend sent this packet.

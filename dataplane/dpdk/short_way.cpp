@@ -33,6 +33,7 @@ Destination find(const lb::ForwardingState& state, const weir_packet& packet) {
         const weir_vip_row& vip = state.vips()[to.match.index];
         to.pool = &state.pools()[vip.pool];
         to.routed = !weir_forward_is_dsr(vip.forward);
+        to.in_tunnel = weir_forward_encapsulates(vip.forward);
         if (!weir_is_settled(&vip, to.pool))
             to.guide = Guide::client;
         else if (weir_has_slots_of_flows(to.pool))
@@ -95,14 +96,13 @@ private:
         case Guide::none:
             return;
         case Guide::slot:
-            if (!weir_says_nothing(&packet, &vip_of(last_)) &&
-                weir_forward_encapsulates(vip_of(last_).forward))
+            if (last_.in_tunnel && !weir_says_nothing(&packet, &vip_of(last_)))
                 return; // where it comes from is to be remembered
             add_by_slot(i, last_);
             break;
         default:
-            if (!goes_on(packet, last_))
-                return note_reset(packet);
+            if (!goes_on(packet, last_) && !watch(i, packet, last_))
+                return;
             add_by_connection(i, last_.match);
         }
         found_.whole[i] = true;
@@ -129,8 +129,8 @@ private:
     }
 
     void add_by_slot(std::uint32_t i, const Destination& to) {
-        burst_.match[i] = to.match;
         burst_.vip[i] = to.match.index;
+        found_.in_tunnel[found_.by_slot_count] = to.in_tunnel;
         found_.pool[found_.by_slot_count] = to.pool;
         found_.by_slot[found_.by_slot_count++] = static_cast<std::uint8_t>(i);
     }
@@ -140,16 +140,18 @@ private:
         found_.by_connection[found_.by_connection_count++] = static_cast<std::uint8_t>(i);
     }
 
-    // It changes nothing. Only after a reset from its own side does it, which it would overtake
-    // here.
+    // It changes nothing. Only after a reset from its own side does it.
     bool goes_on(const weir_packet& packet, const Destination& to) const {
         return is_quiet(packet) && !(to.routed && packet.ttl <= 1) &&
                (reset_ == 0 || (reset_ & bit_of(packet)) == 0);
     }
 
-    void note_reset(const weir_packet& packet) {
+    // Of those that do not go on, a client's are to be known to those behind them.
+    bool watch(std::uint32_t i, const weir_packet& packet, const Destination& to) {
         if (packet.tcp_flags & WEIR_TCP_RST)
             reset_ |= bit_of(packet);
+        found_.watched |= 1u << i;
+        return to.guide == Guide::client;
     }
 
     // Few flows of a burst share one.

@@ -31,7 +31,8 @@ struct Destination {
     std::uint64_t word = 0; // weir_plain_v4_to, or _from
     std::uint8_t protocol = 0;
     Guide guide = Guide::none;
-    bool routed = false; // NAT: a hop that takes one off the TTL
+    bool routed = false;    // NAT: a hop that takes one off the TTL
+    bool in_tunnel = false; // leaves in one
     weir_match match{WEIR_MATCH_EMPTY, WEIR_NO_ROW};
     const weir_pool_row* pool = nullptr;    // of slot
     const weir_match_row* ranges = nullptr; // SNAT: what all ports of the address are
@@ -98,7 +99,10 @@ struct Candidates {
     std::uint32_t by_connection_count = 0;
     std::uint8_t by_slot[kBurstSize];
     std::uint8_t by_connection[kBurstSize];
+    std::uint32_t watched =
+        0; // bit i: packet i of by_connection is the stages', whatever becomes of it
     const weir_pool_row* pool[kBurstSize]; // of by_slot[k]
+    bool in_tunnel[kBurstSize];            // it leaves in one
     // By packet of the burst: whether burst.packet[] has been filled. Else it is plain IPv4, and
     // with_packet() reads it again.
     bool whole[kBurstSize];
@@ -118,17 +122,17 @@ template <class Use>
 
 // Whether this worker owns the candidate's connection.
 inline bool is_ours(const Worker& worker, const Burst& burst, const Candidates& found,
-                    std::uint32_t i) {
+                    const weir_match& match, std::uint32_t i) {
     return worker.context.workers == 1 ||
            with_packet(
                burst, found, i, [&](const weir_packet& packet) __attribute__((always_inline)) {
-                   return owner_of(worker, burst.match[i], packet, burst.hash[i]) ==
-                          worker.context.id;
+                   return owner_of(worker, match, packet, burst.hash[i]) == worker.context.id;
                });
 }
 
-// The number of packets that have left. Each is decided then; the others are as they were.
-std::uint32_t forward_by_slots(Worker& worker, Burst& burst, Candidates& found, VipRun& run);
+// The number of packets that have left. Each is decided then; the others are as they were. Nothing
+// overtakes a packet that may change what it goes by.
+std::uint32_t forward_by_slots(Worker& worker, Burst& burst, const Candidates& found, VipRun& run);
 
 // Sends for the lines of the index, well before the next.
 void foresee_connections(const Worker& worker, Burst& burst, Candidates& found);

@@ -8,15 +8,17 @@
 namespace weir::dpdk {
 namespace {
 
+// `changes`: it may change its connection, so what follows has to wait for the stages.
 [[gnu::always_inline]] inline weir_verdict to_backend(Worker& worker, Burst& burst, std::uint32_t i,
-                                                      const weir_packet& packet, bool& moved) {
+                                                      const weir_packet& packet, bool watched,
+                                                      bool& changes) {
     const std::uint32_t row = burst.match[i].index;
     const weir_vip_row& vip = worker.state->vips()[row];
     const lb::EntryIndex entry = find_of_client(worker, burst.hash[i], burst.hint[i], row, packet);
     if (entry == lb::kNoEntry)
         return WEIR_UNDECIDED;
-    moved = !comes_as_before(worker, entry, burst.mbuf[i], packet);
-    if (moved)
+    changes = !stays_as_it_is(worker, entry, burst.mbuf[i], packet);
+    if (changes || watched)
         return WEIR_UNDECIDED;
     weir_translation to{};
     burst.backend[i] = go_on_to_backend(worker, entry, vip, to);
@@ -48,7 +50,7 @@ void foresee_connections(const Worker& worker, Burst& burst, Candidates& found) 
     std::uint32_t kept = 0;
     for (std::uint32_t k = 0; k < found.by_connection_count; k++) {
         const std::uint32_t i = found.by_connection[k];
-        if (!is_ours(worker, burst, found, i))
+        if (!is_ours(worker, burst, found, burst.match[i], i))
             continue;
         worker.table.prefetch_index(lb::index_hash(burst.hash[i]));
         found.by_connection[kept++] = found.by_connection[k];
@@ -63,14 +65,15 @@ std::uint32_t forward_by_connections(Worker& worker, Burst& burst, const Candida
         burst.hint[i] = worker.table.prefetch_row(lb::index_hash(burst.hash[i]));
     }
     std::uint32_t gone = 0;
-    bool moved = false; // replies behind it go the way that the packet at hand shows
-    for (std::uint32_t k = 0; k < found.by_connection_count && !moved; k++) {
+    bool changes = false;
+    for (std::uint32_t k = 0; k < found.by_connection_count && !changes; k++) {
         const std::uint32_t i = found.by_connection[k];
         const std::uint64_t bytes = rte_pktmbuf_pkt_len(burst.mbuf[i]);
         const weir_verdict verdict = with_packet(
             burst, found, i, [&](const weir_packet& packet) __attribute__((always_inline)) {
                 return burst.match[i].kind == WEIR_MATCH_VIP
-                           ? to_backend(worker, burst, i, packet, moved)
+                           ? to_backend(worker, burst, i, packet, (found.watched >> i & 1) != 0,
+                                        changes)
                            : to_client(worker, burst, i, packet);
             });
         if (verdict == WEIR_UNDECIDED)

@@ -10,25 +10,25 @@
 namespace weir::dpdk {
 namespace {
 
-void find_slots(const Worker& worker, Burst& burst, Candidates& found) {
-    std::uint32_t kept = 0;
+// Null slots: of flows that may have an entry, and of another worker's.
+void find_slots(const Worker& worker, Burst& burst, const Candidates& found) {
     for (std::uint32_t k = 0; k < found.by_slot_count; k++) {
         const std::uint32_t i = found.by_slot[k];
-        if (worker.exceptions->may_have(burst.hash[i]) || !is_ours(worker, burst, found, i))
+        burst.slot[i] = nullptr;
+        if (worker.exceptions->may_have(burst.hash[i]) ||
+            !is_ours(worker, burst, found, {WEIR_MATCH_VIP, burst.vip[i]}, i))
             continue;
         burst.slot[i] = worker.state->slot_of(*found.pool[k], burst.hash[i]);
         rte_prefetch0(burst.slot[i]);
-        found.by_slot[kept] = found.by_slot[k];
-        found.pool[kept++] = found.pool[k];
     }
-    found.by_slot_count = kept;
 }
 
 void find_backends(Worker& worker, Burst& burst, const Candidates& found) {
     const weir_backend_row* backends = worker.state->backends().data();
     for (std::uint32_t k = 0; k < found.by_slot_count; k++) {
         const std::uint32_t i = found.by_slot[k];
-        burst.backend[i] = worker.state->member_in(*found.pool[k], *burst.slot[i]);
+        burst.backend[i] =
+            burst.slot[i] ? worker.state->member_in(*found.pool[k], *burst.slot[i]) : WEIR_NO_ROW;
         if (burst.backend[i] == WEIR_NO_ROW)
             continue;
         rte_prefetch0(&backends[burst.backend[i]]);
@@ -49,12 +49,19 @@ weir_verdict send_as_it_is(const Worker& worker, Burst& burst, std::uint32_t i) 
 }
 
 weir_verdict send_in_tunnel(const Worker& worker, Burst& burst, const Candidates& found,
-                            std::uint32_t i, const weir_vip_row& vip) {
+                            std::uint32_t i) {
+    const weir_vip_row& vip = worker.state->vips()[burst.vip[i]];
     weir_translation none{};
     return with_packet(
         burst, found, i, [&](const weir_packet& packet) __attribute__((always_inline)) {
             return quick_to_backend(worker, burst, i, vip, packet, none);
         });
+}
+
+void note_what_it_says(Worker& worker, const Burst& burst, std::uint32_t i) {
+    const weir_vip_row& vip = worker.state->vips()[burst.vip[i]];
+    if (!weir_says_nothing(&burst.packet[i], &vip))
+        note_unrecorded(worker, burst, i, vip);
 }
 
 // The number of packets that leave.
@@ -64,19 +71,17 @@ std::uint32_t send_off(Worker& worker, Burst& burst, const Candidates& found, Vi
         const std::uint32_t i = found.by_slot[k];
         if (burst.backend[i] == WEIR_NO_ROW)
             continue;
-        const weir_vip_row& vip = worker.state->vips()[burst.vip[i]];
         const std::uint64_t bytes = rte_pktmbuf_pkt_len(burst.mbuf[i]);
-        const weir_verdict verdict = weir_forward_encapsulates(vip.forward)
-                                         ? send_in_tunnel(worker, burst, found, i, vip)
-                                         : send_as_it_is(worker, burst, i);
+        const weir_verdict verdict = found.in_tunnel[k] ? send_in_tunnel(worker, burst, found, i)
+                                                        : send_as_it_is(worker, burst, i);
         if (verdict == WEIR_UNDECIDED)
             continue;
         burst.verdict[i] = static_cast<std::uint8_t>(verdict);
         count_rewritten(worker, run, burst.vip[i], burst.backend[i], verdict, bytes);
         if (verdict != WEIR_FORWARDED)
             continue;
-        if (found.whole[i] && !weir_says_nothing(&burst.packet[i], &vip))
-            note_unrecorded(worker, burst, i, vip);
+        if (found.whole[i])
+            note_what_it_says(worker, burst, i);
         gone++;
     }
     return gone;
@@ -84,7 +89,7 @@ std::uint32_t send_off(Worker& worker, Burst& burst, const Candidates& found, Vi
 
 } // namespace
 
-std::uint32_t forward_by_slots(Worker& worker, Burst& burst, Candidates& found, VipRun& run) {
+std::uint32_t forward_by_slots(Worker& worker, Burst& burst, const Candidates& found, VipRun& run) {
     find_slots(worker, burst, found);
     find_backends(worker, burst, found);
     return send_off(worker, burst, found, run);

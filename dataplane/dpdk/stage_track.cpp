@@ -87,7 +87,7 @@ void find_for_client(Worker& worker, Burst& burst, std::uint32_t i, const weir_v
     if (burst.entry[i] == lb::kNoEntry)
         return;
     if (burst.plain[i] && is_quiet(packet) &&
-        comes_as_before(worker, burst.entry[i], burst.mbuf[i], packet)) [[likely]] {
+        stays_as_it_is(worker, burst.entry[i], burst.mbuf[i], packet)) [[likely]] {
         burst.backend[i] = go_on_to_backend(worker, burst.entry[i], vip, burst.translation[i]);
         if (burst.backend[i] != WEIR_NO_ROW)
             return worker.short_way.worth_a_try();

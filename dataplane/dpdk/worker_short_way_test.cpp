@@ -115,6 +115,8 @@ public:
         if (many_flows_ != 0)
             packet.source_port = static_cast<std::uint16_t>(1000 + random_() % many_flows_);
         packet.payload.assign(random_() % 100, 7);
+        if (packet.source == of.from_client.source && random_() % 30 == 0)
+            packet.source_mac[5] = 0x77; // by another router
         if (random_() % 6 == 0)
             vary(packet);
         Bytes frame = build(packet);
@@ -297,19 +299,39 @@ TEST(ShortWayOrder, AResetIsNotOvertaken) {
     }
 }
 
-// The router in front has changed: replies take the new way from the next packet on.
+// The router in front has changed: replies take the new way from the next packet on, whatever kind
+// of packet shows it.
 TEST(ShortWayOrder, FollowsTheClientsLastHop) {
+    for (const std::uint8_t flags : {0x10, 0x11, 0x02}) {
+        Lab lab(kFullNat);
+        const Conversation known = converse(std::array{&lab}, kFullNat, 1000);
+        lab.send(build(known.from_client));
+        ASSERT_TRUE(lab.worker(0).short_way.worth());
+        PacketPlan moved = known.from_client;
+        moved.source_mac = {2, 0, 0, 0, 0, 0x77};
+        moved.tcp_flags = flags;
+        lab.put(build(moved));
+        lab.put(build(*known.from_backend));
+        const std::vector<Sent> sent = lab.run();
+        ASSERT_EQ(sent.size(), 2u);
+        EXPECT_TRUE(
+            std::equal(moved.source_mac.begin(), moved.source_mac.end(), sent[1].bytes.begin()));
+    }
+}
+
+// The connection ends with the client's packet, because its backend is down: there is none any more
+// when the backend's comes.
+TEST(ShortWayOrder, FollowsTheEndOfAConnection) {
     Lab lab(kFullNat);
     const Conversation known = converse(std::array{&lab}, kFullNat, 1000);
     lab.send(build(known.from_client));
-    ASSERT_TRUE(lab.worker(0).short_way.worth());
-    PacketPlan data = known.from_client;
-    data.source_mac = {2, 0, 0, 0, 0, 0x77};
-    lab.put(build(data));
+    lab.publish({WEIR_BACKEND_DOWN, WEIR_BACKEND_DOWN}, [](lb::StateTables& tables) {
+        tables.vips[0].on_backend_down = WEIR_BACKEND_DOWN_RESELECT;
+    });
+    lab.put(build(known.from_client));
     lab.put(build(*known.from_backend));
-    const std::vector<Sent> sent = lab.run();
-    ASSERT_EQ(sent.size(), 2u);
-    EXPECT_TRUE(std::equal(data.source_mac.begin(), data.source_mac.end(), sent[1].bytes.begin()));
+    EXPECT_EQ(lab.run().size(), 0u);
+    EXPECT_EQ(lab.verdicts(WEIR_DROP_NO_CONNECTION), 2u);
 }
 
 // What a generation made of a destination holds no longer than the generation.

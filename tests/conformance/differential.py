@@ -186,7 +186,7 @@ class Replayer:
         try:
             pair = Pair(self.engine, self.found.text, self.found.workers, Tally())
             batch: list[Event] = []
-            for event in closed(events):
+            for event in whole_bursts(events):
                 batch.append(event)
                 if len(batch) >= BATCH and not event.more:
                     pair.play(batch)
@@ -201,17 +201,6 @@ class Replayer:
         except Ambiguous:
             return None
         return None
-
-
-def closed(events: list[Event]) -> list[Event]:
-    """The events with every burst ended by its last packet, of which leaving events out may have robbed it."""
-    ended = []
-    for event, following in zip(events, [*events[1:], None]):
-        if event.more and (following is None or following.kind != "in"):
-            event = copy.copy(event)
-            event.more = False
-        ended.append(event)
-    return ended
 
 
 def minimise(kind: EngineKind, found: Difference) -> Difference:

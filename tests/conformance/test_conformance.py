@@ -200,7 +200,7 @@ def test_the_model_admits_what_it_cannot_know() -> None:
 def test_a_burst_that_lost_its_end_is_closed() -> None:
     """Else its packets would stay unanswered, and that would look like the difference that was searched for."""
     events = [Event("in", more=True), Event("in", more=True), Event("pass"), Event("in", more=True)]
-    assert [event.more for event in differential.closed(events)] == [True, False, False, False]
+    assert [event.more for event in differential.whole_bursts(events)] == [True, False, False, False]
     assert [event.more for event in events] == [True, True, False, True], "the given ones stay"
 
 
