@@ -118,6 +118,14 @@ inline std::uint32_t owner_of(const Worker& worker, const weir_match& match,
     }
 }
 
+// What all ports of the packet's destination are, if no port of it has a row of its own: saves the
+// look-up of that. Else null.
+inline const weir_match_row* ranges_alone(const weir_match_view& table, const weir_packet& packet) {
+    const weir_address destination = weir_packet_destination(&packet);
+    const weir_match_row* row = weir_match_find(&table, &destination, packet.protocol, 0);
+    return row && row->ranges_alone ? row : nullptr;
+}
+
 // To another worker, whose connection it is. In stage_match.cpp.
 void hand_to(Worker& worker, Burst& burst, std::uint32_t i, std::uint32_t owner);
 

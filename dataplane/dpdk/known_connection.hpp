@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// What nearly every packet is: plain, of a connection that is known and complete, to or from a
-// backend that is up. It changes nothing but the connection's age. Shared by the stage that tracks
-// and the short way; each function does what the long way would, or nothing and says so.
+// What nearly every packet is: plain, of a connection that is known and complete, from a
+// backend or to one that is up. It changes nothing but the connection's age. Shared by the stage
+// that tracks and the short way; each function does what the long way would, or nothing and says
+// so.
 #pragma once
 
 #include "dataplane/dpdk/connection_steps.hpp"

@@ -8,13 +8,11 @@
 namespace weir::dpdk {
 namespace {
 
-// Saves the look-up of the exact port where there can be none. `ranges`: what all ports of the
-// destination are then, else null.
+// `ranges`: those of a SNAT address, else null.
 weir_match match_of(const weir_match_view& table, const weir_packet& packet,
                     const weir_match_row*& ranges) {
-    const weir_address address = weir_packet_destination(&packet);
-    ranges = weir_match_find(&table, &address, packet.protocol, 0);
-    if (ranges && ranges->ranges_alone) {
+    ranges = ranges_alone(table, packet);
+    if (ranges) {
         const weir_match match = weir_match_ranges(&table, ranges, packet.destination_port);
         if (match.kind == WEIR_MATCH_SNAT)
             return match;

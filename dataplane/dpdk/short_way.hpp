@@ -99,8 +99,8 @@ struct Candidates {
     std::uint32_t by_connection_count = 0;
     std::uint8_t by_slot[kBurstSize];
     std::uint8_t by_connection[kBurstSize];
-    std::uint32_t watched =
-        0; // bit i: packet i of by_connection is the stages', whatever becomes of it
+    // Bit i: packet i, if it is in by_connection, is only looked at: it is the stages'.
+    std::uint32_t watched = 0;
     const weir_pool_row* pool[kBurstSize]; // of by_slot[k]
     bool in_tunnel[kBurstSize];            // it leaves in one
     // By packet of the burst: whether burst.packet[] has been filled. Else it is plain IPv4, and

@@ -86,9 +86,8 @@ private:
     // Saves the look-up of the exact port, where there can be none.
     static bool find_snat(const weir_match_view& table, const weir_packet& packet,
                           weir_match& match) {
-        const weir_address destination = weir_packet_destination(&packet);
-        const weir_match_row* row = weir_match_find(&table, &destination, packet.protocol, 0);
-        if (!row || !row->ranges_alone)
+        const weir_match_row* row = ranges_alone(table, packet);
+        if (!row)
             return false;
         match = weir_match_ranges(&table, row, packet.destination_port);
         return match.kind == WEIR_MATCH_SNAT;
