@@ -2,16 +2,16 @@
 /* The balancer as an XDP program: the same decision as the DPDK workers', over the same headers
  * (dataplane/forwarding/), with the kernel as the kernel side of every interface.
  *
- *   by hash, or
+ *   the short way, or
  *   parse -> fragments -> match -> find connection -> select -> record -> rewrite -> answer
  *
  * What is not ours, and everything before control has published, goes to the kernel. */
 #include "dataplane/forwarding/parse.h"
 #include "xdp/balancer_answer.bpf.h"
-#include "xdp/balancer_by_hash.bpf.h"
 #include "xdp/balancer_fragments.bpf.h"
 #include "xdp/balancer_record.bpf.h"
 #include "xdp/balancer_rewrite.bpf.h"
+#include "xdp/balancer_short_way.bpf.h"
 
 WEIR_STAGE weir_stage_parse(struct xdp_md* context, struct weir_work* work) {
     if (!work)
@@ -123,9 +123,9 @@ WEIR_INLINE struct weir_balancer_port* weir_port_of(struct weir_balancer_counts*
 }
 
 /* Counts the packet and sends it where its verdict says. */
-WEIR_STAGE weir_stage_finish(struct xdp_md* context, struct weir_work* work, uint32_t verdict) {
+WEIR_INLINE int weir_finish(struct xdp_md* context, struct weir_work* work, uint32_t verdict) {
     struct weir_balancer_counts* counts = weir_counts();
-    if (!work || !counts)
+    if (!counts)
         return XDP_ABORTED;
     int action = XDP_DROP;
     if (weir_verdict_is_of(verdict, forwards)) {
@@ -159,6 +159,10 @@ WEIR_STAGE weir_stage_finish(struct xdp_md* context, struct weir_work* work, uin
     return action;
 }
 
+WEIR_STAGE weir_stage_finish(struct xdp_md* context, struct weir_work* work, uint32_t verdict) {
+    return work ? weir_finish(context, work, verdict) : XDP_ABORTED;
+}
+
 /* The interface row of a device, or WEIR_NO_ROW. */
 WEIR_INLINE uint32_t weir_row_of_device(const struct weir_balancer_head* head, uint32_t ifindex) {
     for (uint32_t row = 0; row < WEIR_MAX_INTERFACES; row++)
@@ -167,19 +171,33 @@ WEIR_INLINE uint32_t weir_row_of_device(const struct weir_balancer_head* head, u
     return WEIR_NO_ROW;
 }
 
-WEIR_INLINE void weir_begin(struct xdp_md* context, struct weir_work* work, uint32_t half,
-                            uint32_t interface) {
-    /* A tick late at the most, which no timeout and no rate minds. */
+/* Asked once a tick, as asking costs 20 ns. A tick or two late, which no timeout and no rate minds.
+ */
+WEIR_INLINE void weir_look_at_clock(struct weir_work* work) {
+    uint64_t tick = bpf_jiffies64();
+    if (tick == work->tick && !settings.injected)
+        return;
+    work->tick = tick;
     work->now_ns = settings.injected ? injection.now_ns : bpf_ktime_get_coarse_ns();
     work->now_s = (uint32_t)(work->now_ns / 1000000000u);
+}
+
+/* All that the short way goes by. */
+WEIR_INLINE void weir_arrive(struct xdp_md* context, struct weir_work* work, uint32_t half,
+                             uint32_t interface) {
+    weir_look_at_clock(work);
     work->frame_bytes = (uint32_t)(WEIR_END(context) - WEIR_DATA(context));
     work->half = half;
+    work->in_interface = (uint8_t)interface;
+}
+
+/* What the stages add to. */
+WEIR_INLINE void weir_begin(struct weir_work* work) {
     work->vip = WEIR_NO_ROW;
     work->backend = WEIR_NO_ROW;
     work->oldest = WEIR_NO_ROW;
     work->mtu = 0;
-    work->in_interface = (uint8_t)interface;
-    work->out_interface = (uint8_t)interface;
+    work->out_interface = work->in_interface;
     work->known = 0;
     work->tunnel = 0;
     work->clamp = 0;
@@ -195,20 +213,17 @@ int weir_balance(struct xdp_md* context) {
     if (!work)
         return XDP_ABORTED;
     uint32_t interface = settings.injected ? injection.interface : WEIR_NO_ROW;
-    if (!head) {
-        weir_begin(context, work, half, interface);
-        return weir_stage_finish(context, work, WEIR_DROP_NO_CONFIGURATION);
-    }
-    if (!settings.injected)
+    if (head && !settings.injected)
         interface = weir_row_of_device(head, context->ingress_ifindex);
-    if (interface == WEIR_NO_ROW) /* attached before it is published */
+    if (head && interface == WEIR_NO_ROW) /* attached before it is published */
         return XDP_PASS;
-    weir_begin(context, work, half, interface);
-    enum weir_verdict verdict =
-        head->hash_decides ? weir_stage_by_hash(context, work) : WEIR_UNDECIDED;
-    if (verdict == WEIR_UNDECIDED)
-        verdict = weir_decide(context, work);
-    if (!weir_verdict_is_of(verdict, forwards | punts))
+    weir_arrive(context, work, half, interface);
+    enum weir_verdict verdict = head ? weir_short_way(context, work, head) : WEIR_UNDECIDED;
+    if (verdict != WEIR_UNDECIDED)
+        return weir_finish(context, work, verdict);
+    weir_begin(work);
+    verdict = head ? weir_decide(context, work) : WEIR_DROP_NO_CONFIGURATION;
+    if (head && !weir_verdict_is_of(verdict, forwards | punts))
         verdict = weir_stage_answer(context, work, verdict);
     return weir_stage_finish(context, work, verdict);
 }

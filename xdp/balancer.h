@@ -54,7 +54,7 @@ struct weir_balancer_head {
     struct weir_hash_key hash_key;
     struct weir_node_row node;
     uint32_t interface_count;
-    uint32_t hash_decides;      /* some VIP is of the kind that balancer_by_hash.bpf.h is for */
+    uint32_t reserved;
     uint32_t snat_of_family[2]; /* IPv4, IPv6: used entries of snat_rows */
     uint8_t snat_rows[2][WEIR_MAX_SNAT_ADDRESSES];
     uint32_t device[WEIR_MAX_INTERFACES]; /* ifindex by interface row */

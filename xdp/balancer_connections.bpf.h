@@ -201,6 +201,17 @@ WEIR_INLINE enum weir_verdict weir_follow_slot(struct weir_work* work,
     return WEIR_UNDECIDED;
 }
 
+/* What the packet of a client shows. */
+WEIR_INLINE struct weir_connection_key weir_connection_key_of(uint32_t vip,
+                                                              const struct weir_packet* packet) {
+    struct weir_connection_key key;
+    key.client = weir_packet_source(packet);
+    key.client_port = packet->source_port;
+    key.service_port = packet->destination_port;
+    key.vip = vip;
+    return key;
+}
+
 /* A packet to a VIP: what its connection says, if there is one. */
 WEIR_STAGE weir_stage_find_client(struct weir_work* work) {
     if (!work)
@@ -212,11 +223,7 @@ WEIR_STAGE weir_stage_find_client(struct weir_work* work) {
         return WEIR_DROP_NO_BACKEND;
     if (weir_is_settled(vip, pool) && !weir_may_be_recorded(work->hash))
         return weir_follow_slot(work, vip, pool);
-    struct weir_connection_key key;
-    key.client = weir_packet_source(&work->packet);
-    key.client_port = work->packet.source_port;
-    key.service_port = work->packet.destination_port;
-    key.vip = work->vip;
+    struct weir_connection_key key = weir_connection_key_of(work->vip, &work->packet);
     work->key = key;
     struct weir_connection* connection = bpf_map_lookup_elem(&connections, &key);
     if (!connection)
@@ -234,6 +241,26 @@ WEIR_STAGE weir_stage_find_client(struct weir_work* work) {
     return weir_follow_known(work, vip, backend, connection);
 }
 
+/* What the packet of a backend shows. */
+WEIR_INLINE struct weir_reply_key weir_reply_key_shown_by(const struct weir_packet* packet) {
+    struct weir_reply_key reply;
+    reply.backend = weir_packet_source(packet);
+    reply.local = weir_packet_destination(packet);
+    reply.backend_port = packet->source_port;
+    reply.local_port = packet->destination_port;
+    reply.protocol = packet->protocol;
+    return reply;
+}
+
+/* Whether the connection that the reply led to is still the one it is of: either map may have let
+ * go of an entry that the other still has. `kind`: what the match said of the packet. */
+WEIR_INLINE bool weir_is_answered_by(const struct weir_connection* connection,
+                                     const struct weir_backend_row* backend,
+                                     const struct weir_reply_key* reply, uint32_t kind) {
+    return weir_address_equal(&backend->address, &reply->backend) &&
+           connection->snat_port == (kind == WEIR_MATCH_SNAT ? reply->local_port : 0);
+}
+
 /* A packet of a backend in the NAT modes: to its connection's client. */
 WEIR_STAGE weir_stage_find_backend(struct weir_work* work) {
     if (!work)
@@ -241,12 +268,7 @@ WEIR_STAGE weir_stage_find_backend(struct weir_work* work) {
     const enum weir_verdict unknown = (work->packet.flags & WEIR_PACKET_ICMP_ERROR)
                                           ? WEIR_DROP_ICMP_NO_CONNECTION
                                           : WEIR_DROP_NO_CONNECTION;
-    struct weir_reply_key reply;
-    reply.backend = weir_packet_source(&work->packet);
-    reply.local = weir_packet_destination(&work->packet);
-    reply.backend_port = work->packet.source_port;
-    reply.local_port = work->packet.destination_port;
-    reply.protocol = work->packet.protocol;
+    const struct weir_reply_key reply = weir_reply_key_shown_by(&work->packet);
     const struct weir_connection_key* found = bpf_map_lookup_elem(&replies, &reply);
     if (!found)
         return unknown;
@@ -255,10 +277,8 @@ WEIR_STAGE weir_stage_find_backend(struct weir_work* work) {
     struct weir_connection* connection = bpf_map_lookup_elem(&connections, &key);
     if (!vip || !connection || weir_connection_is_old(connection, vip, work->now_s))
         return unknown;
-    /* Either map may have let go of an entry that the other still has. */
     const struct weir_backend_row* backend = weir_backend(work->half, connection->backend);
-    if (!backend || !weir_address_equal(&backend->address, &reply.backend) ||
-        connection->snat_port != (work->match.kind == WEIR_MATCH_SNAT ? reply.local_port : 0))
+    if (!backend || !weir_is_answered_by(connection, backend, &reply, work->match.kind))
         return unknown;
     work->key = key;
     work->vip = key.vip;

@@ -105,9 +105,6 @@ Expected<void> Balancer::write_head(uint32_t half, const lb::ForwardingState& st
     head->hash_key = state.hash_key();
     head->node = state.node();
     head->grace_began_ns = grace_began_ns_;
-    head->hash_decides = std::ranges::any_of(state.vips(), [](const weir_vip_row& vip) {
-        return vip.forward == WEIR_FORWARD_DSR_L2 && (vip.flags & WEIR_VIP_EXCEPTIONS) != 0;
-    });
     head->interface_count =
         static_cast<uint32_t>(std::min(state.interfaces().size(), devices.size()));
     std::copy_n(state.interfaces().begin(), head->interface_count, head->interface);

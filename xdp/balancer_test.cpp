@@ -24,11 +24,12 @@ protected:
         auto done = balancer_->publish(generation.state(), {&loopback, 1}, now_ns_);
         ASSERT_TRUE(done) << done.error().sentence;
     }
-    int syn(uint16_t source_port) {
+    int send(uint8_t flags, uint16_t source_port) {
         balancer_->injection().now_ns = now_ns_;
         balancer_->injection().interface = 0;
-        return run_syn(*balancer_, source_port);
+        return run_segment(*balancer_, flags, source_port);
     }
+    int syn(uint16_t source_port) { return send(WEIR_TCP_SYN, source_port); }
     uint64_t connections() { return connections_of(*balancer_); }
 
     uint64_t now_ns_ = 1000 * kSecond_ns;
@@ -106,6 +107,27 @@ TEST_F(BalancerMaps, ASweepRemovesWhatIsOldAndCountsTheRest) {
     EXPECT_EQ(late->expired, 3u);
     EXPECT_EQ(connections(), 0u);
     EXPECT_EQ(syn(4), 7) << "the quota is free again";
+}
+
+TEST_F(BalancerMaps, APacketDoesNotReviveWhatIsOld) {
+    SampleGeneration first(1, 7);
+    first.tables.vips[0].flags |= WEIR_VIP_HASH_RECOVERS;
+    publish(first);
+    const auto established = first.tables.vips[0].timeouts.established;
+    const auto state_after = [&](uint64_t idle_s) {
+        now_ns_ += idle_s * kSecond_ns;
+        EXPECT_EQ(send(WEIR_TCP_ACK, 1), 7);
+        uint8_t state = WEIR_STATE_FREE;
+        EXPECT_TRUE(balancer_->for_each_connection(
+            [&](const auto&, const weir_connection& connection) { state = connection.state; }));
+        return state;
+    };
+    EXPECT_EQ(syn(1), 7);
+    EXPECT_EQ(state_after(0), WEIR_STATE_ESTABLISHED);
+    EXPECT_EQ(state_after(established - 1u), WEIR_STATE_ESTABLISHED);
+    EXPECT_EQ(state_after(established - 1u), WEIR_STATE_ESTABLISHED) << "each begins it anew";
+    EXPECT_EQ(state_after(established), WEIR_STATE_MIDSTREAM) << "another, found by hash";
+    EXPECT_EQ(balancer_->counts()->connections_expired, 1u);
 }
 
 TEST_F(BalancerMaps, CountsByVipAndBackend) {

@@ -16,6 +16,8 @@ struct weir_work {
     struct weir_translation translation; /* the tuple it leaves with */
     struct weir_match match;
     struct weir_connection_key key; /* of its connection */
+    struct weir_reply_key reply_key;
+    uint64_t tick; /* of the kernel's, at which the clock was read */
     uint64_t now_ns;
     uint64_t hash;
     uint32_t now_s;

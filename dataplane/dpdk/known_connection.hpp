@@ -9,19 +9,6 @@
 
 namespace weir::dpdk {
 
-// Neither begins nor ends anything, as far as the packet itself shows.
-[[gnu::always_inline]] inline bool is_quiet(const weir_packet& packet) {
-    constexpr std::uint8_t kChanging = WEIR_TCP_SYN | WEIR_TCP_FIN | WEIR_TCP_RST;
-    return packet.protocol != WEIR_IP_TCP || (packet.tcp_flags & kChanging) == 0;
-}
-
-// A quiet packet leaves the connection in this state and restarts its idle time, whoever sent it
-// (connection_state.h: the diagonals of Est and UdA).
-[[gnu::always_inline]] inline bool is_complete(const lb::HotRow& row) {
-    return weir_state_is_of(row.state, WEIR_STATE_BIT(WEIR_STATE_ESTABLISHED) |
-                                           WEIR_STATE_BIT(WEIR_STATE_UDP_ASSURED));
-}
-
 [[gnu::always_inline]] inline lb::EntryIndex find_of_client(const Worker& worker,
                                                             std::uint64_t hash, lb::EntryIndex hint,
                                                             std::uint32_t vip,
@@ -50,7 +37,7 @@ namespace weir::dpdk {
                                                              weir_translation& to) {
     const lb::ForwardingState& state = *worker.state;
     const lb::HotRow& row = worker.table.row(entry);
-    if (!is_complete(row))
+    if (!weir_state_complete(row.state))
         return WEIR_NO_ROW;
     if (vip.forward == WEIR_FORWARD_FULL_NAT) {
         if (row.snat_address >= state.snat().size())
@@ -102,7 +89,7 @@ translation_to_client(const lb::ForwardingState& state, const lb::HotRow& row) {
 // A quiet packet from the connection's backend. False: it may change more.
 [[gnu::always_inline]] inline bool go_on_to_client(Worker& worker, lb::EntryIndex entry) {
     const lb::HotRow& row = worker.table.row(entry);
-    if (!is_complete(row))
+    if (!weir_state_complete(row.state))
         return false;
     worker.table.update(entry, static_cast<std::uint8_t>(row.state),
                         static_cast<std::uint16_t>(row.last_hop), worker.now_s);

@@ -140,7 +140,7 @@ private:
 
     // It changes nothing. Only after a reset from its own side does it.
     bool goes_on(const weir_packet& packet, const Destination& to) const {
-        return is_quiet(packet) && !(to.routed && packet.ttl <= 1) &&
+        return weir_is_quiet(&packet) && !(to.routed && packet.ttl <= 1) &&
                (reset_ == 0 || (reset_ & bit_of(packet)) == 0);
     }
 

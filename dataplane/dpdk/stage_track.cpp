@@ -86,7 +86,7 @@ void find_for_client(Worker& worker, Burst& burst, std::uint32_t i, const weir_v
     burst.entry[i] = find_of_client(worker, burst.hash[i], burst.hint[i], burst.vip[i], packet);
     if (burst.entry[i] == lb::kNoEntry)
         return;
-    if (burst.plain[i] && is_quiet(packet) &&
+    if (burst.plain[i] && weir_is_quiet(&packet) &&
         stays_as_it_is(worker, burst.entry[i], burst.mbuf[i], packet)) [[likely]] {
         burst.backend[i] = go_on_to_backend(worker, burst.entry[i], vip, burst.translation[i]);
         if (burst.backend[i] != WEIR_NO_ROW)
@@ -120,7 +120,8 @@ void find_for_backend(Worker& worker, Burst& burst, std::uint32_t i) {
     if (!hop)
         return drop(worker, burst, i, WEIR_DROP_NO_NEXT_HOP);
     burst.last_hop[i] = *hop;
-    if (burst.plain[i] && is_quiet(packet) && go_on_to_client(worker, burst.entry[i])) [[likely]]
+    if (burst.plain[i] && weir_is_quiet(&packet) && go_on_to_client(worker, burst.entry[i]))
+        [[likely]]
         return worker.short_way.worth_a_try();
     advance(worker, burst.entry[i], packet, lb::Direction::kFromBackend, lb::Visibility::kBothSides,
             false, last_hop);

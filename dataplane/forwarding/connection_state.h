@@ -201,6 +201,20 @@ WEIR_INLINE bool weir_state_confirmed(uint8_t state) {
                    WEIR_STATE_BIT(WEIR_STATE_CLOSING_BACKEND));
 }
 
+/* Neither begins nor ends anything, as far as the packet itself shows. No ICMP error, no fragment.
+ */
+WEIR_INLINE bool weir_is_quiet(const struct weir_packet* packet) {
+    return packet->protocol != WEIR_IP_TCP ||
+           (packet->tcp_flags & (WEIR_TCP_SYN | WEIR_TCP_FIN | WEIR_TCP_RST)) == 0;
+}
+
+/* A quiet packet leaves a connection in this state and restarts its idle time, whoever sent it (the
+ * diagonals of Est and UdA), where its backend is up. */
+WEIR_INLINE bool weir_state_complete(uint8_t state) {
+    return weir_state_is_of(state, WEIR_STATE_BIT(WEIR_STATE_ESTABLISHED) |
+                                       WEIR_STATE_BIT(WEIR_STATE_UDP_ASSURED));
+}
+
 /* A SYN (alone) on an old tuple in this state opens a new connection at once: the old entry is to
  * be erased and the packet treated as unknown. A retransmitted SYN meets its own half-open entry
  * here; giving it the same backend again, while that is up, is the caller's choice. */
