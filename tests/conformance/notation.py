@@ -35,13 +35,31 @@ FLAGS = {"F": 1, "S": 2, "R": 4, "P": 8, "A": 16, "U": 32}
 NEXT = {"ip": 4, "ip6": 41, "tcp": 6, "udp": 17, "icmp": 1, "icmp6": 58, "hbh": 0, "dst": 60, "rt": 43, "frag": 44}
 
 
+class Values(dict[str, str]):
+    """What a layer gives as key=value; knows which of them nobody asked for."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked: set[str] = set()
+
+    def __contains__(self, key: object) -> bool:
+        self.asked.add(str(key))
+        return super().__contains__(key)
+
+    def get(self, key: str, default: str) -> str:  # type: ignore[override]
+        return self[key] if key in self else default
+
+    def unused(self) -> list[str]:
+        return sorted(set(self) - self.asked)
+
+
 class Layer:
     def __init__(self, text: str) -> None:
         words = text.split()
         self.kind = words[0]
         self.source = self.destination = ""
         self.words: list[str] = []
-        self.values: dict[str, str] = {}
+        self.values = Values()
         for word in words[1:]:
             if ">" in word:
                 self.source, _, self.destination = word.partition(">")
@@ -71,6 +89,9 @@ class Builder:
             else:
                 cut = int(layer.words[0])
         frame = self.layer(0, None)
+        for layer in self.layers:
+            if unused := layer.values.unused():
+                raise ValueError(f"{layer.kind}: {', '.join(unused)} means nothing here")
         frame += b"\0" * (pad or 0)
         return frame if cut is None else frame[:cut]
 

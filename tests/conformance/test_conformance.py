@@ -113,6 +113,11 @@ def test_a_vector_that_is_wrong_fails(spoil: str) -> None:
     assert vectors.Check(vector, vectors.states(), None).run()
 
 
+def test_a_value_that_the_notation_does_not_know_is_refused() -> None:
+    with pytest.raises(ValueError, match="ip: fl means nothing here"):
+        notation.build("eth client>lb / ip 198.51.100.7>203.0.113.10 fl=1 / udp 30000>53")
+
+
 def test_literal_bytes_are_what_the_notation_says() -> None:
     for vector in VECTORS:
         for step in vector.steps:
