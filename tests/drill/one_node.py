@@ -85,15 +85,18 @@ def control_killed(stage: Stage) -> Row:
                "back within 2 s, nothing lost", back_s <= 2 and not noticed.lost and not noticed.broken)
 
 
-def _dataplane_ends(stage: Stage, how: signal.Signals, mode: str) -> Row:
-    """In each trial it has settled before: a supervisor waits longer after crashes in a row."""
+def _wait_until_settled(stage: Stage) -> None:
+    """A supervisor waits longer after crashes in a row, and the kernel's balancer is loaded behind the dataplane."""
+    wait_for("it has settled", lambda: ask(stage.weir, "/v1/status")["engine"]["uptime_s"] > SETTLED_S, SETTLED_S + 10)
 
+
+def _dataplane_ends(stage: Stage, how: signal.Signals, mode: str) -> Row:
     def is_gone(answer: dict[str, Any]) -> bool:
         return not answer["engine"]["running"] or answer["engine"]["standing_in"]
 
     detected, outages, lost, broken = [], [], 0, 0
     for _ in range(stage.trials):
-        wait_for("it has settled", lambda: ask(stage.weir, "/v1/status")["engine"]["uptime_s"] > SETTLED_S, SETTLED_S + 10)
+        _wait_until_settled(stage)
         with stage.watched(mode) as witness:
             with Detection(stage.weir, "/v1/status", is_gone) as detection:
                 for pid in stage.weir.dataplane_pids():
@@ -216,6 +219,7 @@ def dataplane_stands_still(stage: Stage) -> Row:
 
 def full_disk(stage: Stage) -> Row:
     """Nothing can be written into the runtime directory; the dataplane is killed meanwhile."""
+    _wait_until_settled(stage)
     ballast = stage.weir.runtime / "ballast"
     with open(ballast, "wb", buffering=0) as file, contextlib.suppress(OSError):
         while True:
