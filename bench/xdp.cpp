@@ -37,21 +37,22 @@ double mean(const std::vector<double>& samples) {
 }
 
 // The kernel tells whole nanoseconds, so runs are averaged; the median is taken over the repeats.
-void measure(Row& row, const Settings& settings, XdpRig& rig, XdpRig::Packets packets) {
+void measure(Row& row, const Settings& settings, XdpRig& rig, XdpRig::Packets packets,
+             weir_bench_target measured) {
     std::vector<double> whole, harness, macswap;
     for (std::uint32_t repeat = 0; repeat < settings.repeats; repeat++) {
         std::vector<double> runs[WEIR_BENCH_TARGETS];
         const std::uint64_t end =
             monotonic_ns() + static_cast<std::uint64_t>(settings.seconds / settings.repeats * 1e9);
         do {
-            for (std::uint32_t target = 0; target < WEIR_BENCH_TARGETS; target++)
-                runs[target].push_back(
-                    rig.run(packets, static_cast<weir_bench_target>(target), kRun));
+            for (const weir_bench_target target :
+                 {WEIR_BENCH_NOTHING, WEIR_BENCH_MACSWAP, measured})
+                runs[target].push_back(rig.run(packets, target, kRun));
         } while (monotonic_ns() < end && (packets != XdpRig::Packets::kNew || !rig.records() ||
                                           runs[0].size() < kMostNewRuns));
         if (packets == XdpRig::Packets::kNew && rig.records())
             rig.forget_new();
-        whole.push_back(mean(runs[WEIR_BENCH_BALANCER]));
+        whole.push_back(mean(runs[measured]));
         harness.push_back(mean(runs[WEIR_BENCH_NOTHING]));
         macswap.push_back(mean(runs[WEIR_BENCH_MACSWAP]));
     }
@@ -71,7 +72,18 @@ void add(Rows& rows, const Shape& shape, std::uint64_t flows, XdpRig::Packets pa
                      packets == XdpRig::Packets::kReply ? "reply" : "");
     row.engine = "xdp";
     rows.push_back({row, [=](Row& measured, const Settings& settings) {
-                        measure(measured, settings, xdp_rig_for(shape, flows), packets);
+                        measure(measured, settings, xdp_rig_for(shape, flows), packets,
+                                WEIR_BENCH_BALANCER);
+                    }});
+}
+
+// What a packet costs before it is given to a dataplane's socket.
+void add_sorter(Rows& rows, const Shape& shape) {
+    Row row = row_of(shape, kFewFlows[0], "xdp", "hit", "sorter");
+    row.engine = "xdp";
+    rows.push_back({row, [=](Row& measured, const Settings& settings) {
+                        measure(measured, settings, xdp_rig_for(shape, kFewFlows[0]),
+                                XdpRig::Packets::kHit, WEIR_BENCH_SORTER);
                     }});
 }
 
@@ -98,6 +110,8 @@ void add_xdp_rows(Rows& rows) {
     for (const Tracking tracking : {Tracking::kExceptions, Tracking::kFull})
         for (const std::uint64_t flows : kFewFlows)
             add(rows, {.v6 = true, .tracking = tracking}, flows, Packets::kHit);
+    for (const bool v6 : {false, true})
+        add_sorter(rows, {.v6 = v6, .tracking = Tracking::kExceptions});
 }
 
 } // namespace weir::bench

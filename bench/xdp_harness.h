@@ -17,6 +17,7 @@ enum weir_bench_target {                     /* what the harness hands the packe
                                                 cost */
                          WEIR_BENCH_MACSWAP,
                          WEIR_BENCH_BALANCER,
+                         WEIR_BENCH_SORTER,
                          WEIR_BENCH_TARGETS,
 };
 

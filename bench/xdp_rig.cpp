@@ -88,6 +88,10 @@ XdpRig::XdpRig(const Shape& shape, std::uint64_t flows)
         records() ? std::max(kLeastCapacity, flows * 5 / 4) : std::uint64_t{1} << 16;
     balancer_.emplace(or_throw(xdp::Balancer::load(sizes_for(generation_->state(), room))));
     or_throw(balancer_->publish(generation_->state(), {&kLoopback, 1}, monotonic_ns()));
+    const lb::ForwardingState& state = generation_->state();
+    sorter_.emplace(or_throw(xdp::Sorter::load()));
+    or_throw(sorter_->publish({state.header().match, state.ranges(), state.match_rows()},
+                              state.generation()));
     load_harness();
     if (records())
         fill();
@@ -116,7 +120,8 @@ void XdpRig::load_harness() {
         return bpf_program__fd(bpf_object__find_program_by_name(harness_.get(), name));
     };
     const int programs[WEIR_BENCH_TARGETS] = {program("weir_bench_nothing"),
-                                              program("weir_bench_macswap"), balancer_->program()};
+                                              program("weir_bench_macswap"), balancer_->program(),
+                                              sorter_->program()};
     for (std::uint32_t target = 0; target < WEIR_BENCH_TARGETS; target++)
         if (bpf_map_update_elem(descriptor("targets"), &target, &programs[target], BPF_ANY) != 0)
             fail("put a program behind the harness", errno);
@@ -168,7 +173,8 @@ double XdpRig::repeat(const char* program, std::uint32_t count) {
         bpf_program__fd(bpf_object__find_program_by_name(harness_.get(), program));
     if (bpf_prog_test_run_opts(descriptor, &run) != 0)
         fail("run the harness", errno);
-    if (run.retval != XDP_TX)
+    const std::uint32_t answer = plan.target == WEIR_BENCH_SORTER ? +WEIR_STEER_TO_ENGINE : +XDP_TX;
+    if (run.retval != answer)
         throw std::runtime_error("the last packet was not sent; so far: " +
                                  verdicts_of(or_throw(balancer_->counts())));
     return run.duration;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// The balancer program in the kernel, on packets of numbered flows: BPF_PROG_TEST_RUN of the
+// The balancer and the sorter in the kernel, on packets of numbered flows: BPF_PROG_TEST_RUN of the
 // harness (xdp_harness.bpf.c), which makes each repetition another flow's packet and tail calls
 // what is measured. Stays on one CPU while it exists. One thread; throws std::runtime_error.
 #pragma once
@@ -7,6 +7,7 @@
 #include "bench/world.hpp"
 #include "bench/xdp_harness.h"
 #include "xdp/balancer.hpp"
+#include "xdp/sorter.hpp"
 
 #include <sched.h>
 
@@ -28,7 +29,7 @@ public:
 
     enum class Packets { kHit, kReply, kNew };
     // ns a packet of `count` of them handed to this target, the harness included. The balancer has
-    // to forward each, and to record those and only those that are new.
+    // to forward each, and to record those and only those that are new; the sorter to find it ours.
     double run(Packets packets, weir_bench_target target, std::uint32_t count);
     // Forgets the new ones again. Not timed.
     void forget_new();
@@ -61,6 +62,7 @@ private:
     World world_;
     std::shared_ptr<const control::Generation> generation_;
     std::optional<xdp::Balancer> balancer_;
+    std::optional<xdp::Sorter> sorter_;
     std::unique_ptr<bpf_object, CloseObject> harness_;
     xdp::Mapping plan_, ways_back_;
     std::uint32_t next_new_;

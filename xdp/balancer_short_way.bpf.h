@@ -8,32 +8,12 @@
  *   by connection   all others that have one, and the backends' packets in the NAT modes
  *
  * It is one piece because returns are dear where the kernel guards them (SRSO, retbleed): a stage
- * costs 10 ns there before it has done anything, and so does a helper. `family` is a constant of
- * the caller, and with it all offsets. */
+ * costs 10 ns there before it has done anything, and so does a helper. */
 #pragma once
 
 #include "dataplane/forwarding/encap.h"
-#include "dataplane/forwarding/parse_plain.h"
 #include "xdp/balancer_connections.bpf.h"
-
-/* To the TCP header's end: what the verifier is told once. */
-#define WEIR_SHORT_V4_BYTES (WEIR_ETHERNET_BYTES + WEIR_V4_BYTES + 20u)
-#define WEIR_SHORT_V6_BYTES (WEIR_ETHERNET_BYTES + WEIR_V6_BYTES + 20u)
-
-/* The frame's begin, or null when it is too short for this way. */
-WEIR_INLINE uint8_t* weir_short_frame(struct xdp_md* context, uint8_t family) {
-    uint8_t* data = WEIR_DATA(context);
-    const uint32_t bytes = family == 4 ? WEIR_SHORT_V4_BYTES : WEIR_SHORT_V6_BYTES;
-    return data + bytes > WEIR_END(context) ? NULL : data;
-}
-
-WEIR_INLINE bool weir_short_parse(const uint8_t* frame, uint32_t frame_bytes, uint8_t family,
-                                  struct weir_packet* packet) {
-    if (family == 4)
-        return weir_parse_plain_v4(frame, frame_bytes, packet);
-    return weir_load16(frame + 12) == weir_swap16(WEIR_ETHERTYPE_V6) &&
-           weir_parse_plain_v6(frame, frame_bytes, packet);
-}
+#include "xdp/plain.bpf.h"
 
 /* --- out ----------------------------------------------------------------------------------------
  */
@@ -45,7 +25,7 @@ WEIR_INLINE enum weir_verdict weir_short_encapsulate(struct xdp_md* context,
                                                      const struct weir_next_hop_row* hop) {
     if (bpf_xdp_adjust_head(context, -(int)weir_outer_bytes(outer)) != 0)
         return WEIR_DROP_NO_BUFFER;
-    uint8_t* data = weir_short_frame(context, packet->family);
+    uint8_t* data = weir_plain_frame(context, packet->family);
     if (!data)
         return WEIR_DROP_TRUNCATED;
     enum weir_verdict verdict = weir_write_outer(data, WEIR_END(context), packet, outer);
@@ -63,7 +43,7 @@ WEIR_INLINE enum weir_verdict weir_short_to_backend(struct xdp_md* context, stru
                                                     const struct weir_backend_row* backend,
                                                     uint64_t hash, struct weir_translation* to) {
     const struct weir_next_hop_row* hop = weir_next_hop(work->half, backend->next_hop);
-    uint8_t* data = weir_short_frame(context, packet->family);
+    uint8_t* data = weir_plain_frame(context, packet->family);
     if (!hop || !weir_hop_takes(hop, packet->l3_length) || !data)
         return WEIR_UNDECIDED;
     work->out_interface = hop->interface;
@@ -150,7 +130,7 @@ WEIR_INLINE enum weir_verdict weir_short_of_client(struct xdp_md* context, struc
     struct weir_connection* connection = bpf_map_lookup_elem(&connections, &work->key);
     const struct weir_backend_row* backend =
         connection ? weir_backend(work->half, connection->backend) : NULL;
-    const uint8_t* frame = weir_short_frame(context, packet->family);
+    const uint8_t* frame = weir_plain_frame(context, packet->family);
     if (!backend || backend->state != WEIR_BACKEND_UP || !frame)
         return WEIR_UNDECIDED;
     struct weir_translation to;
@@ -187,7 +167,7 @@ WEIR_INLINE enum weir_verdict weir_short_of_backend(struct xdp_md* context, stru
         return WEIR_UNDECIDED;
     const struct weir_backend_row* backend = weir_backend(work->half, connection->backend);
     const struct weir_interface_row* interface = weir_interface(head, connection->interface);
-    uint8_t* data = weir_short_frame(context, packet->family);
+    uint8_t* data = weir_plain_frame(context, packet->family);
     if (!backend || !interface || !data || connection->vlan_tci != WEIR_NO_VLAN ||
         packet->l3_length > interface->mtu ||
         !weir_is_answered_by(connection, backend, &work->reply_key, kind) ||
@@ -213,10 +193,10 @@ WEIR_INLINE enum weir_verdict weir_short_of_backend(struct xdp_md* context, stru
 WEIR_INLINE enum weir_verdict weir_short_way_of(struct xdp_md* context, struct weir_work* work,
                                                 const struct weir_balancer_head* head,
                                                 uint8_t family) {
-    const uint8_t* frame = weir_short_frame(context, family);
+    const uint8_t* frame = weir_plain_frame(context, family);
     struct weir_packet packet;
     struct weir_match_view table;
-    if (!frame || !weir_short_parse(frame, work->frame_bytes, family, &packet) ||
+    if (!frame || !weir_plain_parse(frame, work->frame_bytes, family, &packet) ||
         !weir_is_quiet(&packet) || packet.ttl <= 1 || !weir_match_block_view(work->half, &table))
         return WEIR_UNDECIDED;
     const struct weir_match match = weir_match_packet(&table, &packet);
@@ -238,7 +218,7 @@ WEIR_STAGE weir_stage_short_way_v6(struct xdp_md* context, struct weir_work* wor
  * out_interface of `work`, of which the clock, half, frame_bytes and in_interface were set. */
 WEIR_INLINE enum weir_verdict weir_short_way(struct xdp_md* context, struct weir_work* work,
                                              const struct weir_balancer_head* head) {
-    const uint8_t* frame = weir_short_frame(context, 4);
+    const uint8_t* frame = weir_plain_frame(context, 4);
     if (frame && weir_load16(frame + 12) == weir_swap16(WEIR_ETHERTYPE_V6))
         return weir_stage_short_way_v6(context, work);
     return weir_short_way_of(context, work, head, 4);

@@ -6,6 +6,7 @@
 #include "dataplane/forwarding/parse.h"
 #include "dataplane/forwarding/tunnel_error.h"
 #include "xdp/our_kind.bpf.h"
+#include "xdp/plain.bpf.h"
 
 /* Datagrams whose first fragment was ours. A later fragment to one of the node's own addresses (a
  * reply in full-nat) or from a backend (in nat) shows nothing else that tells it from the kernel's.
@@ -82,23 +83,45 @@ WEIR_INLINE bool is_ours(struct xdp_md* context, const struct weir_packet* packe
     return packet->quoted_offset != 0 && weir_is_about_our_tunnel(context) != 0;
 }
 
+WEIR_INLINE int keep(void) {
+    weir_count(&steer_counts, WEIR_STEER_OURS);
+    uint32_t first = 0;
+    const uint32_t* way = bpf_map_lookup_elem(&steer_way, &first);
+    return way && *way == WEIR_STEER_IN_PLACE ? WEIR_STEER_IN_PLACE : WEIR_STEER_TO_ENGINE;
+}
+
+/* Sorts what nearly every packet is; WEIR_STEER_COUNTS: it is something else. */
+WEIR_INLINE int sort_plain(const struct xdp_md* context, const struct weir_match_view* table,
+                           uint8_t family) {
+    const uint8_t* frame = weir_plain_frame(context, family);
+    struct weir_packet packet;
+    if (!frame ||
+        !weir_plain_parse(frame, (uint32_t)(context->data_end - context->data), family, &packet))
+        return WEIR_STEER_COUNTS;
+    const struct weir_match match = weir_match_packet(table, &packet);
+    return weir_match_is_ours(&match, &packet) ? keep() : pass(WEIR_STEER_PASSED);
+}
+
+/* Sorts everything else. */
+__attribute__((noinline)) int weir_sort_any(struct xdp_md* context) {
+    struct weir_packet packet;
+    __builtin_memset(&packet, 0, sizeof(packet));
+    const uint8_t* data = (const uint8_t*)(long)context->data;
+    const uint8_t* end = (const uint8_t*)(long)context->data_end;
+    if (weir_parse(data, end, &packet) != WEIR_UNDECIDED)
+        return pass(WEIR_STEER_UNPARSED);
+    return is_ours(context, &packet) ? keep() : pass(WEIR_STEER_PASSED);
+}
+
 SEC("xdp")
 int weir_sort(struct xdp_md* context) {
     struct weir_match_view table;
     if (!weir_published_table(&table))
         return pass(WEIR_STEER_UNPUBLISHED);
-    const uint8_t* data = (const uint8_t*)(long)context->data;
-    const uint8_t* end = (const uint8_t*)(long)context->data_end;
-    struct weir_packet packet;
-    __builtin_memset(&packet, 0, sizeof(packet));
-    if (weir_parse(data, end, &packet) != WEIR_UNDECIDED)
-        return pass(WEIR_STEER_UNPARSED);
-    if (!is_ours(context, &packet))
-        return pass(WEIR_STEER_PASSED);
-    weir_count(&steer_counts, WEIR_STEER_OURS);
-    uint32_t first = 0;
-    const uint32_t* way = bpf_map_lookup_elem(&steer_way, &first);
-    return way && *way == WEIR_STEER_IN_PLACE ? WEIR_STEER_IN_PLACE : WEIR_STEER_TO_ENGINE;
+    int way = sort_plain(context, &table, 4);
+    if (way == WEIR_STEER_COUNTS)
+        way = sort_plain(context, &table, 6);
+    return way != WEIR_STEER_COUNTS ? way : weir_sort_any(context);
 }
 
 char weir_license[] SEC("license") = "Dual BSD/GPL";
