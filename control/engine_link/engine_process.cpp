@@ -81,6 +81,7 @@ void EngineProcess::end_stalled() {
         return;
     stalled_ = true;
     ::kill(pid_, SIGABRT);
+    ::kill(pid_, SIGCONT); // one that was stopped takes the other no sooner
     dump_timer_.expires_after(kDumpTime);
     dump_timer_.async_wait([this, pid = pid_](const boost::system::error_code& error) {
         if (!error && pid == pid_) // it is watched, so its number is nobody else's yet

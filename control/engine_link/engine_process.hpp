@@ -42,8 +42,9 @@ public:
     void release();
     // Asks the running one to end (SIGTERM); a fresh one follows.
     void restart();
-    // It runs but does nothing any more: SIGABRT, so that it leaves a core where the system keeps
-    // them, and SIGKILL when that does not end it within kDumpTime. A fresh one follows.
+    // It runs, or is stopped, but does nothing any more: SIGABRT, so that it leaves a core where
+    // the system keeps them, and SIGKILL when that does not end it within kDumpTime. A fresh one
+    // follows.
     void end_stalled();
     static constexpr std::chrono::milliseconds kDumpTime{500};
 

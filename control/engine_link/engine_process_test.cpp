@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <csignal>
+#include <filesystem>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -79,19 +80,38 @@ TEST_F(EngineProcessTest, OneThatStandsStillIsEndedWhateverStoppedIt) {
     EngineProcess process(io_, {"/bin/sleep", "1000"}, [this] { starts_++; });
     process.start();
     ASSERT_TRUE(until([&] { return process.pid() != 0; }));
-    for (const bool stopped : {false, true}) { // a stopped process does not take SIGABRT
+    for (const bool stopped : {false, true}) {
         const pid_t before = process.pid();
         if (stopped)
             ::kill(before, SIGSTOP);
         process.end_stalled();
         ASSERT_TRUE(until([&] { return process.pid() != 0 && process.pid() != before; }));
-        EXPECT_NE(process.last_end().find("was ended by signal"), std::string::npos)
+        EXPECT_NE(process.last_end().find("was ended by signal 6"), std::string::npos)
             << process.last_end();
         EXPECT_NE(process.last_end().find("stood still"), std::string::npos) << process.last_end();
     }
     const pid_t last = process.pid();
     process.release();
     end(last);
+}
+
+TEST_F(EngineProcessTest, OneThatStandsStillAndIsDeafIsKilled) {
+    const std::filesystem::path deaf =
+        ::testing::TempDir() + "deaf." + std::to_string(::getpid()); // there: it is
+    EngineProcess process(
+        io_, {"/bin/sh", "-c", "trap '' ABRT; : >" + deaf.string() + "; exec sleep 1000"},
+        [this] { starts_++; });
+    process.start();
+    ASSERT_TRUE(until([&] { return process.pid() != 0 && std::filesystem::exists(deaf); }));
+    const pid_t before = process.pid();
+    process.end_stalled();
+    ASSERT_TRUE(until([&] { return process.pid() != 0 && process.pid() != before; }));
+    EXPECT_NE(process.last_end().find("was ended by signal 9"), std::string::npos)
+        << process.last_end();
+    const pid_t last = process.pid();
+    process.release();
+    end(last);
+    std::filesystem::remove(deaf);
 }
 
 TEST_F(EngineProcessTest, WatchesOneThatRunsAlready) {
