@@ -3,7 +3,6 @@
 // backends behind one next hop; a SYN for it through the program; how many connections it knows.
 #pragma once
 
-#include <bpf/bpf.h>
 #include <gtest/gtest.h>
 #include <linux/bpf.h>
 
@@ -13,6 +12,7 @@
 #include "dataplane/lb/state_sample.hpp"
 #include "xdp/balancer.hpp"
 #include "xdp/test_lab.hpp"
+#include "xdp/test_run.hpp"
 
 namespace weir::xdp {
 
@@ -76,18 +76,10 @@ private:
     plan.destination = "203.0.113.10";
     plan.source_port = source_port;
     plan.tcp_flags = tcp_flags;
-    const forwarding_test::Bytes frame = build(plan);
-    forwarding_test::Bytes out(frame.size() + 64);
-    bpf_test_run_opts run{};
-    run.sz = sizeof(run);
-    run.data_in = frame.data();
-    run.data_out = out.data();
-    run.data_size_in = static_cast<uint32_t>(frame.size());
-    run.data_size_out = static_cast<uint32_t>(out.size());
-    run.repeat = 1;
-    if (bpf_prog_test_run_opts(balancer.program(), &run) != 0)
+    const auto ran = xdp_test::run_once(balancer.program(), build(plan));
+    if (!ran)
         return -1000;
-    return run.retval == XDP_TX ? out[5] : -static_cast<int>(run.retval);
+    return ran->returned == XDP_TX ? ran->frame[5] : -static_cast<int>(ran->returned);
 }
 
 inline int run_syn(const Balancer& balancer, uint16_t source_port) {

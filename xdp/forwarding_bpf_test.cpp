@@ -17,6 +17,7 @@
 #include "xdp/forwarding_test.h"
 #include "xdp/match_blocks.hpp"
 #include "xdp/test_lab.hpp"
+#include "xdp/test_run.hpp"
 
 namespace {
 
@@ -58,18 +59,14 @@ public:
     };
     Outcome run(const Bytes& frame, const weir_test_parameters& parameters) {
         Outcome outcome;
-        outcome.frame.resize(frame.size() + 64);
         const uint32_t first = 0;
-        LIBBPF_OPTS(bpf_test_run_opts, run, .data_in = frame.data(),
-                    .data_out = outcome.frame.data(),
-                    .data_size_in = static_cast<uint32_t>(frame.size()),
-                    .data_size_out = static_cast<uint32_t>(outcome.frame.size()), .repeat = 1);
-        if (bpf_map_update_elem(parameters_, &first, &parameters, BPF_ANY) != 0 ||
-            bpf_prog_test_run_opts(program_, &run) != 0 ||
-            bpf_map_lookup_elem(results_, &first, &outcome.result) != 0)
+        if (bpf_map_update_elem(parameters_, &first, &parameters, BPF_ANY) != 0)
             return outcome;
-        outcome.action = static_cast<int>(run.retval);
-        outcome.frame.resize(run.data_size_out);
+        auto ran = weir::xdp_test::run_once(program_, frame);
+        if (!ran || bpf_map_lookup_elem(results_, &first, &outcome.result) != 0)
+            return outcome;
+        outcome.action = static_cast<int>(ran->returned);
+        outcome.frame = std::move(ran->frame);
         return outcome;
     }
 

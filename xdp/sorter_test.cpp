@@ -3,7 +3,6 @@
 // fragments is the end-to-end tests' business.
 #include "xdp/sorter.hpp"
 
-#include <bpf/bpf.h>
 #include <gtest/gtest.h>
 #include <linux/bpf.h>
 
@@ -16,6 +15,7 @@
 #include "xdp/busy_table.hpp"
 #include "xdp/maps.h"
 #include "xdp/test_lab.hpp"
+#include "xdp/test_run.hpp"
 
 namespace weir::xdp {
 namespace {
@@ -39,16 +39,9 @@ protected:
     }
 
     uint32_t answer(const Bytes& frame) const {
-        Bytes out(frame.size() + 64);
-        bpf_test_run_opts run{};
-        run.sz = sizeof(run);
-        run.data_in = frame.data();
-        run.data_out = out.data();
-        run.data_size_in = static_cast<uint32_t>(frame.size());
-        run.data_size_out = static_cast<uint32_t>(out.size());
-        run.repeat = 1;
-        EXPECT_EQ(bpf_prog_test_run_opts(sorter_->program(), &run), 0) << std::strerror(errno);
-        return run.retval;
+        const auto ran = xdp_test::run_once(sorter_->program(), frame);
+        EXPECT_TRUE(ran) << std::strerror(errno);
+        return ran ? ran->returned : UINT32_MAX;
     }
 
     // Nothing: it depends on fragments before it.
