@@ -20,7 +20,7 @@ WEIR_STAGE weir_stage_parse(struct xdp_md* context, struct weir_work* work) {
     const uint8_t* end = WEIR_END(context);
     const uint8_t* link = weir_at(data, end, 0, WEIR_ETHERNET_BYTES);
     for (int i = 0; link && i < 6; i++)
-        work->source_mac[i] = link[6 + i];
+        work->source_mac[i] = weir_ethernet_source(link)[i];
     return weir_parse(data, end, &work->packet);
 }
 

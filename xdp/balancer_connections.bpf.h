@@ -96,12 +96,19 @@ WEIR_INLINE void weir_advance(struct weir_work* work, struct weir_connection* co
         connection->last_seen_s = work->now_s;
 }
 
-WEIR_INLINE void weir_note_last_hop(const struct weir_work* work,
-                                    struct weir_connection* connection) {
-    for (int i = 0; i < 6; i++)
-        connection->mac[i] = work->source_mac[i];
-    connection->vlan_tci = work->packet.vlan_tci;
-    connection->interface = work->in_interface;
+/* Where its client's packet came from: MAC address, tag, interface row. */
+WEIR_INLINE void weir_note_last_hop(struct weir_connection* connection, const uint8_t* mac,
+                                    uint16_t vlan_tci, uint8_t interface) {
+    WEIR_STATIC_ASSERT(offsetof(struct weir_connection, vlan_tci) ==
+                           offsetof(struct weir_connection, mac) + 6,
+                       "MAC address and tag are a word");
+    uint64_t* noted = (uint64_t*)(void*)connection->mac;
+    const uint64_t now =
+        weir_load32(mac) | (uint64_t)weir_load16(mac + 4) << 32 | (uint64_t)vlan_tci << 48;
+    if (*noted == now && connection->interface == interface)
+        return; /* nearly always: the line stays in every CPU's cache */
+    *noted = now;
+    connection->interface = interface;
 }
 
 WEIR_INLINE void weir_take_last_hop(struct weir_work* work,
@@ -174,7 +181,7 @@ WEIR_INLINE enum weir_verdict weir_follow_known(struct weir_work* work,
     if (bystander) /* comes from a router on the way, not from the client's last hop */
         return WEIR_UNDECIDED;
     bool half_open = weir_is_half_open_exception(vip, connection->state);
-    weir_note_last_hop(work, connection);
+    weir_note_last_hop(connection, work->source_mac, work->packet.vlan_tci, work->in_interface);
     weir_advance(work, connection, WEIR_FROM_CLIENT,
                  weir_forward_is_dsr(vip->forward) ? WEIR_CLIENT_ONLY : WEIR_BOTH_SIDES,
                  backend->state == WEIR_BACKEND_DOWN);

@@ -128,7 +128,7 @@ WEIR_STAGE weir_stage_write_connection(struct weir_work* work) {
         connection.snat_port = work->translation.source_port;
         connection.snat_address = work->snat_row;
     }
-    weir_note_last_hop(work, &connection);
+    weir_note_last_hop(&connection, work->source_mac, work->packet.vlan_tci, work->in_interface);
     struct weir_connection_key key = work->key;
     if (bpf_map_update_elem(&connections, &key, &connection, BPF_ANY) != 0)
         return WEIR_DROP_TABLE_FULL;

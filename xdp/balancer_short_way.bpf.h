@@ -7,8 +7,8 @@
  *   by hash         to a VIP that records exceptions only, in whose pool no slot changed of late
  *   by connection   all others that have one, and the backends' packets in the NAT modes
  *
- * It is one piece because returns are dear where the kernel guards them (SRSO, retbleed): a stage
- * costs 10 ns there before it has done anything, and so does a helper. */
+ * It is one piece because returns are dear where the kernel guards them (SRSO): a stage costs 10 ns
+ * there before it has done anything, and so does a helper. */
 #pragma once
 
 #include "dataplane/forwarding/encap.h"
@@ -97,21 +97,6 @@ WEIR_INLINE bool weir_short_goes_on(struct weir_work* work, const struct weir_vi
     return true;
 }
 
-/* `frame`: of an untagged packet of its client. */
-WEIR_INLINE void weir_short_note_last_hop(const struct weir_work* work, const uint8_t* frame,
-                                          struct weir_connection* connection) {
-    WEIR_STATIC_ASSERT(offsetof(struct weir_connection, vlan_tci) ==
-                           offsetof(struct weir_connection, mac) + 6,
-                       "MAC address and tag are a word");
-    uint64_t* hop = (uint64_t*)(void*)connection->mac;
-    const uint64_t now = weir_load32(frame + 6) | (uint64_t)weir_load16(frame + 10) << 32 |
-                         (uint64_t)WEIR_NO_VLAN << 48;
-    if (*hop == now && connection->interface == work->in_interface)
-        return; /* nearly always: the line stays in every CPU's cache */
-    *hop = now;
-    connection->interface = work->in_interface;
-}
-
 WEIR_INLINE enum weir_verdict weir_short_of_client(struct xdp_md* context, struct weir_work* work,
                                                    const struct weir_balancer_head* head,
                                                    const struct weir_packet* packet) {
@@ -145,7 +130,7 @@ WEIR_INLINE enum weir_verdict weir_short_of_client(struct xdp_md* context, struc
     }
     if (!weir_short_goes_on(work, vip, connection))
         return WEIR_UNDECIDED;
-    weir_short_note_last_hop(work, frame, connection);
+    weir_note_last_hop(connection, weir_ethernet_source(frame), WEIR_NO_VLAN, work->in_interface);
     work->backend = connection->backend;
     return weir_short_to_backend(context, work, packet, vip, backend, hash, &to);
 }
@@ -219,7 +204,7 @@ WEIR_STAGE weir_stage_short_way_v6(struct xdp_md* context, struct weir_work* wor
 WEIR_INLINE enum weir_verdict weir_short_way(struct xdp_md* context, struct weir_work* work,
                                              const struct weir_balancer_head* head) {
     const uint8_t* frame = weir_plain_frame(context, 4);
-    if (frame && weir_load16(frame + 12) == weir_swap16(WEIR_ETHERTYPE_V6))
+    if (frame && weir_is_untagged_v6(frame))
         return weir_stage_short_way_v6(context, work);
     return weir_short_way_of(context, work, head, 4);
 }

@@ -233,7 +233,7 @@ TEST_P(VerifierCost, StaysBelowItsBound) {
 
 INSTANTIATE_TEST_SUITE_P(Programs, VerifierCost,
                          testing::Values(std::tuple("steer", WEIR_STEER_OBJECT, 100u),
-                                         std::tuple("sorter", WEIR_SORTER_OBJECT, 150000u),
+                                         std::tuple("sorter", WEIR_SORTER_OBJECT, 120000u),
                                          std::tuple("guard", WEIR_GUARD_OBJECT, 50000u),
                                          std::tuple("balancer", WEIR_BALANCER_OBJECT, 600000u),
                                          std::tuple("forwarding_test", WEIR_FORWARDING_TEST_OBJECT,

@@ -23,6 +23,5 @@ WEIR_INLINE bool weir_plain_parse(const uint8_t* frame, uint32_t frame_bytes, ui
                                   struct weir_packet* packet) {
     if (family == 4)
         return weir_parse_plain_v4(frame, frame_bytes, packet);
-    return weir_load16(frame + 12) == weir_swap16(WEIR_ETHERTYPE_V6) &&
-           weir_parse_plain_v6(frame, frame_bytes, packet);
+    return weir_is_untagged_v6(frame) && weir_parse_plain_v6(frame, frame_bytes, packet);
 }

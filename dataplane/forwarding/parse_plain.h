@@ -109,6 +109,11 @@ WEIR_INLINE uint8_t weir_plain_v4_protocol(const uint8_t* frame) {
     return frame[WEIR_ETHERNET_BYTES + 9];
 }
 
+/* Untagged and said to be IPv6: what weir_parse_plain_v6 may be asked about. */
+WEIR_INLINE bool weir_is_untagged_v6(const uint8_t* frame) {
+    return weir_load16(frame + 12) == weir_swap16(WEIR_ETHERTYPE_V6);
+}
+
 WEIR_INLINE bool weir_parse_plain_v6(const uint8_t* data, uint32_t frame_bytes,
                                      struct weir_packet* packet) {
     const uint8_t* header = data + WEIR_ETHERNET_BYTES;
