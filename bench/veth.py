@@ -5,8 +5,10 @@ routing.
 
 Packets: dpdk-testpmd sends 64-byte UDP in 256 flows from the neighbour's cable through the switch, on the last core;
 what is measured forwards on core 0, polling. An XDP program has one core together with its sender, which is the kernel
-(BPF_PROG_TEST_RUN with live frames), and what it sends ends at the other end of its cable. The rate is what left the
-balancer's device, read from the kernel's counters of that device, so that both candidates are counted by the same hand. HTTP: wrk and the backends on whatever core is free.
+(BPF_PROG_TEST_RUN with live frames). What is sent ends at the other end of the balancer's cable: who is behind it differs from mode
+to mode, and is paid for by the core that sends. The rate is what left the balancer's device, read from the kernel's
+counters of that device, so that both candidates are counted by the same hand. HTTP: wrk and the servers on the last core, the
+balancer polls on core 0; direct routing is measured with it standing by.
 """
 
 from __future__ import annotations
@@ -141,29 +143,34 @@ def rate_under_load(lab: Lab, sender: Running, seconds: float) -> float:
         return (packets_sent(lab) - sent) / (time.monotonic() - start)
 
 
-@contextlib.contextmanager
-def testpmd_macswap(lab: Lab) -> Iterator[None]:
-    with running(lab, "forwarder", 0, f"net_af_xdp0,iface={UPLINK},start_queue=0,queue_count=1", "--forward-mode=macswap"):
-        yield
-
-
 def attach(ns: Namespace, device: str, section: str, build: Path) -> None:
     """A program of xdp_wire.bpf.c, in the place of what is there."""
     ns.ip(f"-force link set {device} xdp obj {build / 'bench' / 'xdp_wire.bpf.o'} sec xdp/{section}")
+
+
+def end_behind_the_cable(lab: Lab, build: Path) -> None:
+    attach(lab.switch, lab.port_of(lab.lb, UPLINK), "sink", build)
+
+
+@contextlib.contextmanager
+def testpmd_macswap(lab: Lab, build: Path) -> Iterator[None]:
+    with running(lab, "forwarder", 0, f"net_af_xdp0,iface={UPLINK},start_queue=0,queue_count=1", "--forward-mode=macswap"):
+        end_behind_the_cable(lab, build)
+        yield
 
 
 @contextlib.contextmanager
 def xdp_reflection(lab: Lab, build: Path) -> Iterator[None]:
     lab.lb.ip(f"link set {UPLINK} up")
     attach(lab.lb, UPLINK, "reflect", build)
-    attach(lab.switch, lab.port_of(lab.lb, UPLINK), "sink", build)
+    end_behind_the_cable(lab, build)
     yield
 
 
 @contextlib.contextmanager
-def xdp_balancer(lab: Lab, build: Path) -> Iterator[None]:
-    with balancer(lab, "udp", "xdp"):
-        attach(lab.switch, lab.port_of(lab.lb, UPLINK), "sink", build)
+def udp_balancer(lab: Lab, device: str, build: Path) -> Iterator[None]:
+    with balancer(lab, "udp", device):
+        end_behind_the_cable(lab, build)
         yield
 
 
@@ -191,9 +198,15 @@ def packet_rows(lab: Lab, rows: list[dict], seconds: float, repeats: int, refere
                      "kpps": rate / 1e3, "of_macswap": rate / reference_rate}
 
 
+def give_servers_the_last_core(lab: Lab) -> None:
+    for backend in lab.backends:
+        for pid in backend.ns.pids():
+            os.sched_setaffinity(pid, {LAST_CORE})
+
+
 def http_rate(lab: Lab, address: str, kind: str, seconds: float) -> float:
     close = ("-H", "Connection: close") if kind == "http-connections" else ()
-    result = parse_wrk(lab.client.run("wrk", "-t2", "-c64", f"-d{round(seconds)}s", *close,
+    result = parse_wrk(lab.client.run("taskset", "-c", str(LAST_CORE), "wrk", "-t2", "-c64", f"-d{round(seconds)}s", *close,
                                       f"http://{bracketed(address)}:80/", timeout_s=seconds + 60))
     if result.errors:
         raise RuntimeError(f"wrk saw {result.errors} errors:\n{result.text}")
@@ -203,6 +216,7 @@ def http_rate(lab: Lab, address: str, kind: str, seconds: float) -> float:
 def http_rows(lab: Lab, rows: list[dict], seconds: float, repeats: int) -> Iterator[dict]:
     rates: dict[str, list[float]] = {row["name"]: [] for row in rows}
     direct: dict[str, list[float]] = {row["kind"]: [] for row in rows}
+    give_servers_the_last_core(lab)
     with balancer(lab, "tcp"):
         for _ in range(repeats):
             for kind, seen in direct.items():
@@ -224,8 +238,8 @@ def measure(rows: list[dict], seconds: float, repeats: int, build: Path) -> Iter
         if http:
             yield from http_rows(lab, http, seconds, repeats)
         if packets := of_kind["af_xdp"]:
-            yield from packet_rows(lab, packets, seconds, repeats, lambda: testpmd_macswap(lab), lambda: balancer(lab, "udp"),
-                                   lambda vip: testpmd_sends(lab, vip))
+            yield from packet_rows(lab, packets, seconds, repeats, lambda: testpmd_macswap(lab, build),
+                                   lambda: udp_balancer(lab, "veth", build), lambda vip: testpmd_sends(lab, vip))
         if packets := of_kind["xdp_live"]:
             yield from packet_rows(lab, packets, seconds, repeats, lambda: xdp_reflection(lab, build),
-                                   lambda: xdp_balancer(lab, build), lambda vip: kernel_sends(lab, vip, build))
+                                   lambda: udp_balancer(lab, "xdp", build), lambda vip: kernel_sends(lab, vip, build))
