@@ -97,6 +97,13 @@ struct weir_reply_key { /* what a backend's packets show, in the NAT modes */
 };
 WEIR_STATIC_ASSERT(sizeof(struct weir_reply_key) == 40, "reply key layout");
 
+struct weir_remembered { /* where a client's network went, by weir_persistence_key() */
+    uint64_t identity;   /* of the backend */
+    uint32_t backend;    /* row */
+    uint32_t seen_s;     /* monotonic */
+};
+WEIR_STATIC_ASSERT(sizeof(struct weir_remembered) == 16, "remembered network layout");
+
 /* --- exceptions ---------------------------------------------------------------------------------
  *
  * Of VIPs that record exceptions only (dataplane/forwarding/exceptions.h). Which flows may have an

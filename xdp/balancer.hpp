@@ -155,6 +155,16 @@ public:
     // REQUIRES: `state` is published.
     Expected<uint64_t> give(std::span<const Given> connections, const lb::ForwardingState& state);
 
+    // A client's network and where it went (`persistence`).
+    struct Network {
+        uint64_t key;
+        weir_remembered remembered;
+    };
+    // Puts what another engine remembers in the place of what is remembered of the same networks.
+    Expected<void> give_networks(std::span<const Network> networks);
+    // All that are remembered, as far as packets do not change them meanwhile.
+    Expected<std::vector<Network>> networks() const;
+
     volatile weir_balancer_injection& injection() const;
 
 private:

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// Connections that another engine has made, put into the balancer's table while it stands in.
+// What another engine has made, put into the balancer's tables while it stands in, and back.
 #include "xdp/balancer.hpp"
 
 #include <bpf/bpf.h>
@@ -13,6 +13,8 @@
 
 namespace weir::xdp {
 namespace {
+
+constexpr const char* kNetworks = "persistence";
 
 // What the backend's packets of a connection show. REQUIRES: its rows are in `state`; a NAT mode.
 weir_reply_key reply_key_of(const lb::ForwardingState& state, const weir_connection_key& key,
@@ -45,7 +47,7 @@ Expected<void> put(int map, const std::vector<Key>& keys, const std::vector<Valu
     auto count = static_cast<uint32_t>(keys.size());
     LIBBPF_OPTS(bpf_map_batch_opts, options, .elem_flags = BPF_ANY);
     if (count != 0 && bpf_map_update_batch(map, keys.data(), values.data(), &count, &options) != 0)
-        return kernel_error("give the balancer connections", errno);
+        return kernel_error("give the balancer what another engine has made", errno);
     return {};
 }
 
@@ -105,6 +107,31 @@ Expected<uint64_t> Balancer::give(std::span<const Given> connections,
         add_one(backend_active_, values[i].backend);
     }
     return keys.size();
+}
+
+Expected<void> Balancer::give_networks(std::span<const Network> networks) {
+    std::vector<uint64_t> keys;
+    std::vector<weir_remembered> values;
+    for (const Network& network : networks) {
+        keys.push_back(network.key);
+        values.push_back(network.remembered);
+    }
+    return put(map(kNetworks), keys, values);
+}
+
+Expected<std::vector<Balancer::Network>> Balancer::networks() const {
+    uint32_t count = bpf_map__max_entries(bpf_object__find_map_by_name(object_.get(), kNetworks));
+    uint32_t place = 0;
+    std::vector<uint64_t> keys(count);
+    std::vector<weir_remembered> values(count);
+    const int error = bpf_map_lookup_batch(map(kNetworks), nullptr, &place, keys.data(),
+                                           values.data(), &count, nullptr);
+    if (error != 0 && error != -ENOENT) // that it was all
+        return kernel_error("read what the balancer remembers of networks", -error);
+    std::vector<Network> found;
+    for (uint32_t i = 0; i < count; i++)
+        found.push_back({keys[i], values[i]});
+    return found;
 }
 
 } // namespace weir::xdp

@@ -26,15 +26,21 @@ constexpr int kDropped = -XDP_DROP;
 // The VIP of SampleGeneration on two backends with a next hop each; every slot is the first one's.
 class GivenToBalancer : public InjectedBalancer {
 protected:
-    void publish(uint32_t vip_flags, uint8_t forward = WEIR_FORWARD_DSR_L2) {
+    void publish(uint32_t vip_flags, uint8_t forward = WEIR_FORWARD_DSR_L2,
+                 uint16_t persistence_s = 0) {
         lb::StateTables& tables = sample_.tables;
         tables.vips[0].flags = WEIR_VIP_SERVED | vip_flags;
         tables.vips[0].forward = forward;
+        tables.pools[0].persistence_s = persistence_s;
+        tables.pools[0].persistence_prefix_v4 = 32;
         tables.next_hops.resize(2, tables.next_hops[0]);
         for (uint8_t i = 0; i < 2; i++) {
             tables.next_hops[i].destination_mac[5] = static_cast<uint8_t>(kFirst + i);
             tables.backends[i].next_hop = i;
             tables.backends[i].pool = 0;
+            tables.backends[i].identity = 1000u + i;
+            tables.backends[i].state = WEIR_BACKEND_UP;
+            tables.backends[i].weight = 1;
         }
         slots_.assign(7, 0);
         segment_ = lb::inspect_segment(lb::segment_id(slots_), slots_);
@@ -52,6 +58,7 @@ protected:
         return run_segment(*balancer_, flags, source_port);
     }
     uint32_t verdict() const { return balancer_->injection().verdict; }
+    uint64_t identity_of(uint32_t backend) const { return state_->backends()[backend].identity; }
 
     // The connection of run_segment()'s client from this port, by the second backend.
     static Balancer::Given connection_by_second(uint16_t source_port) {
@@ -133,6 +140,24 @@ TEST_F(GivenToBalancer, WhatNamesNothingOfTheGenerationIsLeftOut) {
     given[3].connection.snat_port = 1; // in direct return
     EXPECT_EQ(give(given), 1u);
     EXPECT_EQ(give({}), 0u);
+}
+
+TEST_F(GivenToBalancer, NetworksThatAreGivenGoWhereTheyWent) {
+    publish(WEIR_VIP_HASH_RECOVERS, WEIR_FORWARD_DSR_L2, 60);
+    EXPECT_EQ(send(kSyn, 5000), kFirst);
+    auto networks = balancer_->networks();
+    ASSERT_TRUE(networks) << networks.error().sentence;
+    ASSERT_EQ(networks->size(), 1u);
+    weir_remembered& remembered = networks->front().remembered;
+    EXPECT_EQ(remembered.backend, 0u);
+    EXPECT_EQ(remembered.seen_s, uint32_t{kNow_ns / kSecond_ns});
+    remembered.backend = 1;
+    remembered.identity = identity_of(1);
+    networks->push_back({~networks->front().key, remembered}); // of somebody else
+    ASSERT_TRUE(balancer_->give_networks(*networks));
+    EXPECT_EQ(send(kSyn, 5001), kSecond);
+    EXPECT_EQ(balancer_->networks()->size(), 2u);
+    ASSERT_TRUE(balancer_->give_networks({}));
 }
 
 // Says how fast, for docs/xdp.md; holds nobody to it.

@@ -11,12 +11,6 @@
 #include "dataplane/forwarding/select.h"
 #include "xdp/balancer_connections.bpf.h"
 
-struct weir_remembered { /* where a client's network went */
-    uint64_t identity;   /* of the backend */
-    uint32_t backend;
-    uint32_t seen_s;
-};
-
 struct {
     __uint(type, BPF_MAP_TYPE_LRU_HASH);
     __uint(max_entries, 65536);

@@ -45,7 +45,9 @@ public:
     [[nodiscard]] bool ended() const { return ended_; }
     [[nodiscard]] const KeptTables& kept() const { return link_.kept(); }
     // See EngineLink::give().
-    bool give(const channel::SharedMemory& connections) { return link_.give(connections); }
+    bool give(channel::MemoryKind kind, const channel::SharedMemory& given) {
+        return link_.give(kind, given);
+    }
 
 private:
     EngineLink::Handlers link_handlers();

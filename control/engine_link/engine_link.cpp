@@ -315,10 +315,10 @@ bool EngineLink::order_capture(const channel::Capture& order) {
     return false;
 }
 
-bool EngineLink::give(const channel::SharedMemory& connections) {
+bool EngineLink::give(MemoryKind kind, const channel::SharedMemory& given) {
     auto message = channel::make_message<channel::Memory>(MessageType::memory);
-    message.kind = MemoryKind::given;
-    if (session_->socket.send(message, connections.descriptor()))
+    message.kind = kind;
+    if (session_->socket.send(message, given.descriptor()))
         return true;
     lose("the engine took no message for a second");
     return false;

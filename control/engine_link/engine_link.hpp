@@ -63,9 +63,9 @@ public:
     bool publish(std::shared_ptr<const Generation> generation);
     bool attach_tap(std::uint32_t interface, const std::string& kernel_name);
     bool order_capture(const channel::Capture& order);
-    // Connections that another engine has made (lb::GivenConnection, sealed). REQUIRES: engine(),
-    // and that it runs by no generation yet.
-    bool give(const channel::SharedMemory& connections);
+    // What another engine has made (dataplane/lb/given.hpp, sealed), which `kind` says. REQUIRES:
+    // engine(), and that it runs by no generation yet.
+    bool give(channel::MemoryKind kind, const channel::SharedMemory& given);
 
     // What is kept of the engine that forwarded last.
     [[nodiscard]] const KeptTables& kept() const { return kept_; }

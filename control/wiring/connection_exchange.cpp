@@ -77,4 +77,23 @@ lb::GivenConnection given_to_dataplane(const weir_connection_key& key,
     return given;
 }
 
+std::optional<xdp::Balancer::Network> network_to_balancer(const lb::PersistenceTable::Entry& entry,
+                                                          const lb::ForwardingState& state,
+                                                          std::uint32_t now_s) {
+    if (entry.key == 0 || entry.backend >= state.backends().size())
+        return std::nullopt;
+    const std::uint64_t identity = state.backends()[entry.backend].identity;
+    const std::uint32_t seen_s = seconds_of(entry.last_seen_s, now_s);
+    if (!lb::PersistenceTable::is_of(entry, identity) ||
+        now_s - seen_s >= lb::kLongestPersistence_s)
+        return std::nullopt;
+    return xdp::Balancer::Network{entry.key, {identity, entry.backend, seen_s}};
+}
+
+lb::GivenNetwork network_to_dataplane(const xdp::Balancer::Network& network) {
+    const weir_remembered& remembered = network.remembered;
+    return lb::PersistenceTable::entry_of(network.key, remembered.backend, remembered.identity,
+                                          remembered.seen_s);
+}
+
 } // namespace weir::control

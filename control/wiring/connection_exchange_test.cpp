@@ -87,5 +87,29 @@ TEST_F(ConnectionExchange, WhatNoLongerHoldsIsLeftOut) {
     EXPECT_FALSE(given()) << "no such VIP";
 }
 
+TEST_F(ConnectionExchange, ANetworkIsTheSameThereAndBack) {
+    const std::uint64_t identity = state_->backends()[1].identity;
+    auto entry = lb::PersistenceTable::entry_of(77, 1, identity, kNow_s - 100);
+    const auto there = network_to_balancer(entry, *state_, kNow_s);
+    ASSERT_TRUE(there);
+    EXPECT_EQ(there->key, 77u);
+    EXPECT_EQ(there->remembered.backend, 1u);
+    EXPECT_EQ(there->remembered.identity, identity);
+    EXPECT_EQ(there->remembered.seen_s, kNow_s - 100);
+    const lb::GivenNetwork back = network_to_dataplane(*there);
+    EXPECT_EQ(back.key, entry.key);
+    EXPECT_EQ(back.backend, entry.backend);
+    EXPECT_EQ(back.check, entry.check);
+    EXPECT_EQ(back.last_seen_s, entry.last_seen_s);
+
+    entry.last_seen_s = static_cast<std::uint16_t>(kNow_s - lb::kLongestPersistence_s);
+    EXPECT_FALSE(network_to_balancer(entry, *state_, kNow_s)) << "too old";
+    entry = lb::PersistenceTable::entry_of(77, 1, identity + 1, kNow_s);
+    EXPECT_FALSE(network_to_balancer(entry, *state_, kNow_s)) << "of a backend that had this row";
+    entry.backend = 7777;
+    EXPECT_FALSE(network_to_balancer(entry, *state_, kNow_s)) << "no such row";
+    EXPECT_FALSE(network_to_balancer({}, *state_, kNow_s)) << "free";
+}
+
 } // namespace
 } // namespace weir::control

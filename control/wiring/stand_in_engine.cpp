@@ -19,8 +19,25 @@ namespace asio = boost::asio;
 
 namespace {
 
+std::uint32_t now_s() {
+    return static_cast<std::uint32_t>(monotonic_ns() / 1'000'000'000);
+}
+
 double milliseconds(std::chrono::steady_clock::duration time) {
     return std::chrono::duration<double, std::milli>(time).count();
+}
+
+// False: the dataplane is gone again. What there is no memory for is lost, and said to be.
+bool give_all(DpdkEngine& dataplane, channel::MemoryKind kind, std::span<const std::byte> what) {
+    if (what.empty())
+        return true;
+    std::string problem;
+    const auto memory = channel::SharedMemory::create_sealed("weir-given", what, problem);
+    if (!memory)
+        spdlog::warn(
+            "what the kernel's balancer has made while weir-dataplane was gone is lost: {}",
+            problem);
+    return !memory || dataplane.give(kind, *memory);
 }
 
 } // namespace
@@ -267,26 +284,41 @@ void StandInEngine::read_tables() {
     const bool there = ::fstat(table.descriptor(), &file) == 0 &&
                        static_cast<std::size_t>(file.st_size) >= table.bytes().size();
     const auto left = there ? lb::ForeignMemory::open(table.bytes()) : std::nullopt;
-    const std::uint32_t end =
-        left ? std::min(left->table.capacity(), reading_.entry + kEntriesAtOnce) : 0;
-    const auto now_s = static_cast<std::uint32_t>(monotonic_ns() / 1'000'000'000);
+    if (left && reading_.entry < left->table.capacity()) {
+        read_connections(*left);
+    } else if (left && reading_.network < lb::PersistenceTable::kEntries) {
+        read_networks(*left);
+    } else {
+        reading_.table++;
+        reading_.entry = reading_.network = 0;
+    }
+    asio::post(io_, [this] { read_tables(); });
+}
+
+void StandInEngine::read_connections(const lb::ForeignMemory& left) {
+    const std::uint32_t end = std::min(left.table.capacity(), reading_.entry + kEntriesAtOnce);
     const lb::ForwardingState& state = balancer_->live()->state();
     std::vector<xdp::Balancer::Given> found;
-    for (std::uint32_t entry = reading_.entry; entry < end; entry++)
-        if (const auto connection = left->table.read(entry))
-            if (const auto given = given_to_balancer(*connection, *left->last_hops, state, now_s))
+    for (; reading_.entry < end; reading_.entry++)
+        if (const auto connection = left.table.read(reading_.entry))
+            if (const auto given = given_to_balancer(*connection, *left.last_hops, state, now_s()))
                 found.push_back(*given);
     const auto given = balancer_->maps().give(found, state);
     if (given)
         reading_.given += *given;
     else
         spdlog::error("{}", given.error().sentence);
-    reading_.entry = end;
-    if (!left || end == left->table.capacity()) {
-        reading_.table++;
-        reading_.entry = 0;
-    }
-    asio::post(io_, [this] { read_tables(); });
+}
+
+void StandInEngine::read_networks(const lb::ForeignMemory& left) {
+    const auto entries = left.persistence->entries().subspan(reading_.network, kEntriesAtOnce);
+    std::vector<xdp::Balancer::Network> found;
+    for (const lb::PersistenceTable::Entry& entry : entries)
+        if (const auto network = network_to_balancer(entry, balancer_->live()->state(), now_s()))
+            found.push_back(*network);
+    if (const auto given = balancer_->maps().give_networks(found); !given)
+        spdlog::error("{}", given.error().sentence);
+    reading_.network += static_cast<std::uint32_t>(entries.size());
 }
 
 void StandInEngine::tables_are_read() {
@@ -319,14 +351,15 @@ void StandInEngine::dataplane_ready(const std::shared_ptr<const Generation>& run
     hold_all();
     if (auto waited = balancer_->maps().wait_for_programs(); !waited)
         spdlog::warn("{}", waited.error().sentence);
-    if (const auto given = given_back(); given && !dataplane_.give(*given))
+    if (!give_back())
         return; // it is gone again
     handlers_.ready(running);
 }
 
-// All that the balancer has, those of the dataplane too: they are older in its tables by the time
-// that this one has forwarded, if control has not given the tables up meanwhile.
-std::optional<channel::SharedMemory> StandInEngine::given_back() const {
+// All that the balancer has, what it has of the dataplane too: that is older in its tables by the
+// time that this one has forwarded, if control has not given the tables up meanwhile. False: the
+// dataplane is gone again.
+bool StandInEngine::give_back() {
     std::vector<lb::GivenConnection> connections;
     const auto seen = balancer_->maps().for_each_connection(
         [&](const weir_connection_key& key, const weir_connection& connection) {
@@ -334,15 +367,15 @@ std::optional<channel::SharedMemory> StandInEngine::given_back() const {
         });
     if (!seen)
         spdlog::warn("{}", seen.error().sentence);
-    if (connections.empty())
-        return std::nullopt;
-    std::string problem;
-    auto memory = channel::SharedMemory::create_sealed(
-        "weir-given", std::as_bytes(std::span(connections)), problem);
-    if (!memory)
-        spdlog::warn("the connections that began while weir-dataplane was gone are lost: {}",
-                     problem);
-    return memory;
+    std::vector<lb::GivenNetwork> networks;
+    if (const auto remembered = balancer_->maps().networks())
+        std::ranges::transform(*remembered, std::back_inserter(networks), network_to_dataplane);
+    else
+        spdlog::warn("{}", remembered.error().sentence);
+    return give_all(dataplane_, channel::MemoryKind::given_connections,
+                    std::as_bytes(std::span(connections))) &&
+           give_all(dataplane_, channel::MemoryKind::given_networks,
+                    std::as_bytes(std::span(networks)));
 }
 
 // Every worker has the generation: packets go to them from here on.

@@ -86,8 +86,10 @@ private:
     void resume();
     void look();
     void read_tables();
+    void read_connections(const lb::ForeignMemory& left);
+    void read_networks(const lb::ForeignMemory& left);
     void tables_are_read();
-    std::optional<channel::SharedMemory> given_back() const;
+    bool give_back();
     void give_way();
 
     boost::asio::io_context& io_;
@@ -110,8 +112,9 @@ private:
     boost::asio::steady_timer look_timer_;
     struct Reading { // how far tables_ are read
         std::size_t table = 0;
-        std::uint32_t entry = 0;
-        std::uint64_t given = 0;
+        std::uint32_t entry = 0;   // of its connections
+        std::uint32_t network = 0; // of what it remembers of networks, afterwards
+        std::uint64_t given = 0;   // connections
         bool under_way = false;
         bool finished = false;
     };

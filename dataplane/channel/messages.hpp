@@ -32,7 +32,7 @@
 
 namespace weir::channel {
 
-inline constexpr std::uint32_t kProtocolVersion = 4;
+inline constexpr std::uint32_t kProtocolVersion = 5;
 inline constexpr const char* kSocketName = "dataplane.sock";
 // In the same directory: a running control process listens there.
 inline constexpr const char* kControlSocketName = "control.sock";
@@ -89,7 +89,8 @@ enum class MemoryKind : std::uint32_t {
     root,
     captures,
     legend,
-    given, // lb::GivenConnection, sealed
+    given_connections, // lb::GivenConnection, sealed
+    given_networks,    // lb::GivenNetwork, sealed
 };
 
 struct Memory { // one descriptor attached

@@ -203,8 +203,9 @@ bool ChannelServer::handle_memory(channel::Packet& packet) {
     const auto memory = packet.as<channel::Memory>();
     if (!memory || !packet.descriptor)
         return false;
-    if (memory->kind == channel::MemoryKind::given)
-        return handle_given(std::move(packet.descriptor));
+    if (memory->kind == channel::MemoryKind::given_connections ||
+        memory->kind == channel::MemoryKind::given_networks)
+        return handle_given(memory->kind, std::move(packet.descriptor));
     if (memory->kind != channel::MemoryKind::segment)
         return !all_came_ && incoming_.take(*memory, std::move(packet.descriptor));
     if (!generations_)
@@ -215,14 +216,17 @@ bool ChannelServer::handle_memory(channel::Packet& packet) {
 }
 
 // What cannot be read is lost, and forwarding begins all the same.
-bool ChannelServer::handle_given(channel::Descriptor descriptor) {
+bool ChannelServer::handle_given(channel::MemoryKind kind, channel::Descriptor descriptor) {
     if (!memory_ || generations_->running())
         return false;
     std::string problem;
     auto given = channel::SharedMemory::map(std::move(descriptor), channel::Access::read_only, true,
                                             problem);
-    if (!given || !memory_->take_given(std::move(*given)))
-        spdlog::warn("connections that the engine before has made are lost: {}",
+    const bool connections = kind == channel::MemoryKind::given_connections;
+    if (!given || !(connections ? memory_->take_given_connections(std::move(*given))
+                                : memory_->take_given_networks(std::move(*given))))
+        spdlog::warn("{} of the engine before are lost: {}",
+                     connections ? "connections" : "remembered networks",
                      problem.empty() ? "they are of another layout" : problem);
     return true;
 }

@@ -46,7 +46,7 @@ private:
     bool handle(channel::Packet& packet); // false: end the connection
     bool handle_memory(channel::Packet& packet);
     bool handle_kept();
-    bool handle_given(channel::Descriptor descriptor);
+    bool handle_given(channel::MemoryKind kind, channel::Descriptor descriptor);
     bool handle_publish(channel::Packet& packet);
     bool handle_capture(const channel::Packet& packet);
     void lose_client();

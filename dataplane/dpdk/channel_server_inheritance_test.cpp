@@ -161,21 +161,29 @@ TEST_F(ChannelServerTest, WhatAnotherEngineMadeBeginsWithTheFirstGeneration) {
     made.row.state = WEIR_STATE_ESTABLISHED;
     made.row.last_hop = lb::kNoLastHop;
     const std::vector<lb::GivenConnection> two = {made, {}}; // the second names nothing
-    const auto send = [&](std::span<const std::byte> content) {
+    const std::vector<lb::GivenNetwork> network = {
+        lb::PersistenceTable::entry_of(77, 0, 123, static_cast<std::uint32_t>(monotonic_s()))};
+    const auto send = [&](std::span<const std::byte> content,
+                          channel::MemoryKind kind = channel::MemoryKind::given_connections) {
         auto message = channel::make_message<channel::Memory>(MessageType::memory);
-        message.kind = channel::MemoryKind::given;
+        message.kind = kind;
         ASSERT_TRUE(control.send(message, sealed(content).descriptor()));
         server_->on_client_readable();
     };
     send(std::as_bytes(std::span(two)).first(100));
+    send(std::as_bytes(std::span(network)).first(15), channel::MemoryKind::given_networks);
     EXPECT_TRUE(server_->connected()) << "of another layout: lost, and no more than that";
     EXPECT_FALSE(memory_->take_over(*SentState(3), nullptr));
     send(std::as_bytes(std::span(two)));
+    send(std::as_bytes(std::span(network)), channel::MemoryKind::given_networks);
     const auto numbers = memory_->take_over(*SentState(3), nullptr);
     ASSERT_TRUE(numbers);
     EXPECT_EQ(numbers->given, 1u);
     EXPECT_EQ(numbers->refused, 1u);
     EXPECT_EQ(memory_->table(0).entries() + memory_->table(1).entries(), 1u);
+    for (std::uint32_t worker : {0u, 1u})
+        EXPECT_TRUE(
+            memory_->persistence(worker).find(77, static_cast<std::uint16_t>(monotonic_s()), 60));
 
     const SentGeneration sent(3);
     send_segment(control, sent);

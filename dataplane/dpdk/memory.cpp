@@ -147,28 +147,36 @@ void EngineMemory::inherit_late(Inheritance inheritance) {
     takeover_ = std::move(inheritance.takeover);
 }
 
-bool EngineMemory::take_given(channel::SharedMemory given) {
-    if (!lb::given_connections(given.bytes()))
+bool EngineMemory::take_given_connections(channel::SharedMemory given) {
+    if (!lb::given_in<lb::GivenConnection>(given.bytes()))
         return false;
-    given_ = std::move(given);
+    given_connections_ = std::move(given);
+    return true;
+}
+
+bool EngineMemory::take_given_networks(channel::SharedMemory given) {
+    if (!lb::given_in<lb::GivenNetwork>(given.bytes()))
+        return false;
+    given_networks_ = std::move(given);
     return true;
 }
 
 std::optional<lb::Takeover::Numbers> EngineMemory::take_over(const lb::ForwardingState& first,
                                                              const lb::Spread* spread) {
-    const auto given = lb::given_connections(given_.bytes());
-    if (!takeover_ && given && !given->empty())
+    const auto connections = lb::given_in<lb::GivenConnection>(given_connections_.bytes());
+    const auto networks = lb::given_in<lb::GivenNetwork>(given_networks_.bytes());
+    if (!takeover_ && (!connections->empty() || !networks->empty()))
         takeover_ = std::make_unique<lb::Takeover>(*legend_, workers());
     if (!takeover_)
         return std::nullopt;
-    if (given)
-        takeover_->give(*given);
+    takeover_->give(*connections, *networks);
     const lb::Takeover::Now now{first, spread, monotonic_s(), parts_, *counters_};
     for_each_worker(workers(), [&](std::uint32_t worker) { takeover_->look_through(worker, now); });
     const lb::Takeover::Numbers numbers = takeover_->settle(now, *strays_);
     takeover_.reset();
     late_legend_ = {};
-    given_ = {};
+    given_connections_ = {};
+    given_networks_ = {};
     return numbers;
 }
 

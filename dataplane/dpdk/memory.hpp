@@ -34,9 +34,10 @@ public:
 
     // Something was left after all, and no generation is there yet.
     void inherit_late(Inheritance inheritance);
-    // Another engine has made connections meanwhile (lb/given_connection.hpp), and no generation is
-    // there yet. False: the memory holds something else.
-    bool take_given(channel::SharedMemory given);
+    // Another engine has made connections meanwhile, or remembered networks (lb/given.hpp), and no
+    // generation is there yet. False: the memory holds something else.
+    bool take_given_connections(channel::SharedMemory given);
+    bool take_given_networks(channel::SharedMemory given);
     // With the first generation, before a worker sees it: what was left, and what was given, goes
     // on by it.
     std::optional<lb::Takeover::Numbers> take_over(const lb::ForwardingState& first,
@@ -79,7 +80,8 @@ private:
     std::unique_ptr<lb::StrayReplies> strays_;
     std::unique_ptr<lb::Takeover> takeover_; // until the first generation
     channel::SharedMemory late_legend_;      // what a late takeover_ reads
-    channel::SharedMemory given_;
+    channel::SharedMemory given_connections_;
+    channel::SharedMemory given_networks_;
     std::vector<channel::SharedMemory> capture_memory_;
     std::unique_ptr<lb::CaptureOrder> capture_order_; // the engine's own, not shared
     bool huge_ = false;

@@ -70,14 +70,22 @@ void PersistenceTable::adopt(std::uint16_t left_at_s, std::uint64_t gap_s) {
             entry = {};
 }
 
-void PersistenceTable::absorb(const PersistenceTable& other, std::uint16_t now_s) {
-    for (const Entry& entry : other.entries_) {
-        if (entry.key == 0)
-            continue;
-        Entry& place = place_for(entry.key, now_s);
-        if (place.key != entry.key || age_s(entry, now_s) < age_s(place, now_s))
-            write(place, entry);
+void PersistenceTable::learn(const Entry& entry, std::uint16_t now_s) {
+    if (entry.key == 0)
+        return;
+    Entry& place = place_for(entry.key, now_s);
+    if (place.key != entry.key) {
+        write(place, entry);
+    } else if (age_s(entry, now_s) < age_s(place, now_s)) {
+        Entry younger = entry;
+        younger.check |= place.check & kConfirmed;
+        write(place, younger);
     }
+}
+
+void PersistenceTable::absorb(const PersistenceTable& other, std::uint16_t now_s) {
+    for (const Entry& entry : other.entries_)
+        learn(entry, now_s);
 }
 
 void PersistenceTable::confirm(std::uint64_t key) {

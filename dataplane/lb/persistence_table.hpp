@@ -12,6 +12,7 @@
 
 #include <array>
 #include <cstdint>
+#include <span>
 
 namespace weir::lb {
 
@@ -54,9 +55,20 @@ public:
     // Takes over what another process has left at any instruction, `gap_s` seconds ago, when its
     // clock stood at `left_at_s`: what has become too old for every timeout goes.
     void adopt(std::uint16_t left_at_s, std::uint64_t gap_s);
-    // What `other` knows beside what is known here: for the owner of each network to find it,
-    // however networks were dealt out before.
+    // What another table knows of a network, unless what is known here is younger.
+    void learn(const Entry& entry, std::uint16_t now_s);
+    // All of `other`: for the owner of each network to find it, however networks were dealt out
+    // before.
     void absorb(const PersistenceTable& other, std::uint16_t now_s);
+
+    // As another engine remembers it. `last_seen_s`: of the monotonic clock.
+    static Entry entry_of(std::uint64_t key, std::uint32_t backend, std::uint64_t identity,
+                          std::uint32_t last_seen_s) {
+        return {stored(key), backend, static_cast<std::uint16_t>(identity & kCheckMask),
+                static_cast<std::uint16_t>(last_seen_s)};
+    }
+    // Free ones, too. Of a table whose owner is gone.
+    [[nodiscard]] std::span<const Entry> entries() const { return entries_; }
 
     std::uint32_t used() const;
 

@@ -34,6 +34,22 @@ TEST_F(Persistence, RemembersUntilTheTimeoutAndNoLonger) {
     EXPECT_NE(find(77, 2198), nullptr);
 }
 
+TEST_F(Persistence, OfWhatAnotherTableKnowsTheYoungerHolds) {
+    table->remember(77, 5, 123, 1000);
+    table->confirm(77);
+    const std::uint16_t confirmed = find(77, 1000)->check;
+    table->learn(PersistenceTable::entry_of(77, 6, 124, 1000), 1010);
+    EXPECT_EQ(find(77, 1010)->backend, 5u) << "as old";
+    table->learn(PersistenceTable::entry_of(77, 6, 123, 1001), 1010);
+    EXPECT_EQ(find(77, 1010)->backend, 6u);
+    EXPECT_EQ(find(77, 1010)->check, confirmed) << "its addresses are no invention";
+    table->learn(PersistenceTable::entry_of(78, 7, 125, 1001), 1010);
+    table->learn({}, 1010);
+    ASSERT_NE(find(78, 1010), nullptr);
+    EXPECT_TRUE(PersistenceTable::is_of(*find(78, 1010), 125));
+    EXPECT_EQ(table->used(), 2u);
+}
+
 TEST_F(Persistence, SecondsWrap) {
     table->remember(1, 2, 3, 65500);
     EXPECT_NE(find(1, 63), nullptr) << "99 s later";

@@ -244,13 +244,17 @@ void Takeover::place_given(const GivenConnection& given, const Now& now) {
 // What was remembered of a client's network goes to every worker: the entry does not say whose it
 // is now, and those who are never asked for it forget it in time.
 void Takeover::spread_networks(const Now& now) {
-    if (!same_key(now))
-        return;
-    for (const auto& networks : networks_) {
-        networks->adopt(static_cast<std::uint16_t>(legend_.alive_s), gap_s(now));
-        for (WorkerMemory& memory : now.workers)
-            memory.persistence->absorb(*networks, static_cast<std::uint16_t>(now.time_s));
+    const auto now_s = static_cast<std::uint16_t>(now.time_s);
+    if (same_key(now)) {
+        for (const auto& networks : networks_) {
+            networks->adopt(static_cast<std::uint16_t>(legend_.alive_s), gap_s(now));
+            for (WorkerMemory& memory : now.workers)
+                memory.persistence->absorb(*networks, now_s);
+        }
     }
+    for (const GivenNetwork& network : given_networks_)
+        for (WorkerMemory& memory : now.workers)
+            memory.persistence->learn(network, now_s);
 }
 
 Takeover::Numbers Takeover::publish(const Now& now, StrayReplies& strays) const {

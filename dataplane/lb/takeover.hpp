@@ -17,7 +17,7 @@
 
 #include "dataplane/lb/connection_owner.hpp"
 #include "dataplane/lb/counters.hpp"
-#include "dataplane/lb/given_connection.hpp"
+#include "dataplane/lb/given.hpp"
 #include "dataplane/lb/row_legend.hpp"
 #include "dataplane/lb/stray_replies.hpp"
 #include "dataplane/lb/worker_memory.hpp"
@@ -49,8 +49,12 @@ public:
     // Reads out a former worker's memory, of any geometry. False: it holds nothing that we know.
     bool salvage(std::span<const std::byte> memory);
 
-    // Another engine's connections, which stay the caller's until settle().
-    void give(std::span<const GivenConnection> connections) { given_ = connections; }
+    // Another engine's connections and remembered networks, which stay the caller's until settle().
+    void give(std::span<const GivenConnection> connections,
+              std::span<const GivenNetwork> networks = {}) {
+        given_ = connections;
+        given_networks_ = networks;
+    }
 
     // REQUIRES: no worker runs by a generation yet. look_through() once for each worker.
     struct Now {
@@ -100,6 +104,7 @@ private:
     std::vector<Share> shares_;
     std::vector<Saved> salvaged_;
     std::span<const GivenConnection> given_;
+    std::span<const GivenNetwork> given_networks_;
     std::vector<std::unique_ptr<PersistenceTable>> networks_; // of memory that was read out
 };
 

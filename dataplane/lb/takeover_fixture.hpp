@@ -136,9 +136,10 @@ public:
     }
     Takeover::Numbers take_over(Left& left, const ForwardingState& state,
                                 std::uint64_t time_s = kNow_s,
-                                std::span<const GivenConnection> given = {}) {
+                                std::span<const GivenConnection> given = {},
+                                std::span<const GivenNetwork> networks = {}) {
         Takeover takeover(left.rows(), workers_);
-        takeover.give(given);
+        takeover.give(given, networks);
         if (left.tables.size() == workers_) {
             for (std::uint32_t i = 0; i < workers_; i++) {
                 const auto found =

@@ -57,6 +57,20 @@ TEST_F(TakeoverTest, WhatAnotherEngineMadeGoesOnWithItsOwnerAndKeepsItsPort) {
     EXPECT_GT(strays, 0u) << "no port was the other worker's: this has shown nothing";
 }
 
+TEST_F(TakeoverTest, NetworksThatAnotherEngineRemembersAreKnownToEveryWorker) {
+    Process next(2);
+    next.start_anew(left);
+    const std::vector<GivenNetwork> networks = {PersistenceTable::entry_of(77, 1, 123, kNow_s)};
+    next.take_over(left, after.state(), kNow_s, {}, networks);
+    for (std::uint32_t worker : {0u, 1u}) {
+        const auto* entry =
+            next.part(worker).persistence->find(77, static_cast<std::uint16_t>(kNow_s), 60);
+        ASSERT_NE(entry, nullptr);
+        EXPECT_EQ(entry->backend, 1u);
+        EXPECT_TRUE(PersistenceTable::is_of(*entry, 123));
+    }
+}
+
 TEST_F(TakeoverTest, ANewerConnectionOfTheSameClientTakesTheOldOnesPlace) {
     leave(1);
     const ForwardingState& state = after.state();
@@ -106,10 +120,10 @@ TEST_F(TakeoverTest, WhatNamesNothingOfTheGenerationIsRefused) {
 
 TEST(GivenConnections, OtherMemoryIsNoArrayOfThem) {
     alignas(64) std::byte memory[129] = {};
-    EXPECT_FALSE(given_connections({memory, 129}));
-    EXPECT_FALSE(given_connections({memory + 8, 64}));
-    EXPECT_EQ(given_connections({memory, 128})->size(), 2u);
-    EXPECT_TRUE(given_connections({})->empty());
+    EXPECT_FALSE(given_in<GivenConnection>({memory, 129}));
+    EXPECT_FALSE(given_in<GivenConnection>({memory + 8, 64}));
+    EXPECT_EQ(given_in<GivenConnection>({memory, 128})->size(), 2u);
+    EXPECT_TRUE(given_in<GivenConnection>({})->empty());
 }
 
 } // namespace

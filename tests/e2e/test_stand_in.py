@@ -88,6 +88,31 @@ def test_everything_goes_on_without_a_dataplane(lab: Lab, apart: Weir, how: sign
     assert apart.verdict("forwarded") > 0, "the dataplane has forwarded none of it"
 
 
+def backends_of(lab: Lab, vips: list[Vip], count: int = 3) -> dict[str, set[str]]:
+    """Who answers so many new connections from the client's one address, by VIP."""
+    return {vip.name: set(tally((http_many if vip.protocol == "tcp" else udp_many)(lab.client, vip.address, vip.port, count)))
+            for vip in vips}
+
+
+@pytest.mark.parametrize("apart", [replace(SPEC, scheduler="rr", pool='persistence = { timeout = "1m" }\n')], indirect=True)
+def test_what_is_remembered_of_clients_goes_there_and_back(lab: Lab, apart: Weir) -> None:
+    """Round robin alone gives three connections to three backends. TCP's VIPs are asked before and during, UDP's during."""
+    tcp, udp = ([vip for vip in apart.spec.vips() if vip.protocol == protocol] for protocol in ("tcp", "udp"))
+    wait_until_it_could(apart)
+    before = backends_of(lab, tcp)
+    assert {len(who) for who in before.values()} == {1}, before
+    apart.kill_dataplane()
+    wait_until_it_does(apart)
+    assert backends_of(lab, tcp) == before
+    during = backends_of(lab, udp)
+    assert {len(who) for who in during.values()} == {1}, during
+    apart.start_dataplane()
+    apart.wait_ready()
+    assert not stands_in(apart)
+    assert backends_of(lab, tcp + udp) == before | during
+    apart.assert_closed_books()
+
+
 UDP_TIMEOUT_S = 3
 
 
