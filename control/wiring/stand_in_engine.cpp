@@ -11,8 +11,6 @@
 #include <span>
 #include <utility>
 
-#include "control/wiring/connection_exchange.hpp"
-
 namespace weir::control {
 
 namespace asio = boost::asio;
@@ -314,7 +312,8 @@ void StandInEngine::read_networks(const lb::ForeignMemory& left) {
     const auto entries = left.persistence->entries().subspan(reading_.network, kEntriesAtOnce);
     std::vector<xdp::Balancer::Network> found;
     for (const lb::PersistenceTable::Entry& entry : entries)
-        if (const auto network = network_to_balancer(entry, balancer_->live()->state(), now_s()))
+        if (const auto network = network_to_balancer(entry, balancer_->live()->state(), now_s());
+            network && reading_.networks.is_news(*network))
             found.push_back(*network);
     if (const auto given = balancer_->maps().give_networks(found); !given)
         spdlog::error("{}", given.error().sentence);

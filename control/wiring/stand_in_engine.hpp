@@ -29,6 +29,7 @@
 #include "control/engine_link/dpdk_engine.hpp"
 #include "control/kernel/netlink_socket.hpp"
 #include "control/wiring/bpf_steering.hpp"
+#include "control/wiring/connection_exchange.hpp"
 #include "control/wiring/kernel_balancer.hpp"
 #include "dataplane/lb/worker_memory.hpp"
 
@@ -114,7 +115,8 @@ private:
         std::size_t table = 0;
         std::uint32_t entry = 0;   // of its connections
         std::uint32_t network = 0; // of what it remembers of networks, afterwards
-        std::uint64_t given = 0;   // connections
+        YoungestNetworks networks;
+        std::uint64_t given = 0; // connections
         bool under_way = false;
         bool finished = false;
     };
