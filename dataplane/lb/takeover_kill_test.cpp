@@ -10,6 +10,7 @@
 #include <csignal>
 #include <cstring>
 #include <random>
+#include <set>
 #include <sys/mman.h>
 #include <sys/wait.h>
 #include <thread>
@@ -149,9 +150,10 @@ std::optional<Life> life_of(const HotRow& row, const ColdRow& cold) {
     return same ? std::optional(life) : std::nullopt;
 }
 
-// Takes the memory over: every connection in it was one. Returns the lives, by client.
-std::vector<std::uint32_t> adopted_lives(std::span<std::byte> memory) {
-    std::vector<std::uint32_t> lives(Ledger::kClients, 0);
+// Takes the memory over: every connection in it was one, and none is there twice.
+std::vector<Life> adopted_lives(std::span<std::byte> memory) {
+    std::vector<Life> lives;
+    std::set<std::uint64_t> seen;
     const auto adopted = WorkerMemory::adopt(memory, kGeometry);
     if (!adopted) {
         ADD_FAILURE() << "not a table any more";
@@ -167,10 +169,21 @@ std::vector<std::uint32_t> adopted_lives(std::span<std::byte> memory) {
         EXPECT_TRUE(life) << "entry " << entry << " is no connection that ever was";
         if (!life || life->id >= Ledger::kClients)
             continue;
-        EXPECT_EQ(lives[life->id], 0u) << "client " << life->id << " has come back twice";
-        lives[life->id] = life->number;
+        EXPECT_TRUE(seen.insert(life->seed()).second)
+            << "life " << life->number << " of client " << life->id << " has come back twice";
+        lives.push_back(*life);
     }
     return lives;
+}
+
+// The life of each client, who has one at a time; 0: none.
+std::vector<std::uint32_t> by_client(const std::vector<Life>& lives) {
+    std::vector<std::uint32_t> number(Ledger::kClients, 0);
+    for (const Life& life : lives) {
+        EXPECT_EQ(number[life.id], 0u) << "client " << life.id << " has come back twice";
+        number[life.id] = life.number;
+    }
+    return number;
 }
 
 TEST(TakeoverAfterAKill, BringsBackWhatWasConfirmedAndNothingElse) {
@@ -199,7 +212,7 @@ TEST(TakeoverAfterAKill, BringsBackWhatWasConfirmedAndNothingElse) {
         ::kill(child, SIGKILL);
         ::waitpid(child, nullptr, 0);
 
-        const std::vector<std::uint32_t> lives = adopted_lives(memory.span());
+        const std::vector<std::uint32_t> lives = by_client(adopted_lives(memory.span()));
         const std::uint32_t busy = ledger.busy.load();
         in_the_middle += busy != kNoEntry;
         for (std::uint32_t id = 0; id < Ledger::kClients; id++) {
@@ -215,7 +228,7 @@ TEST(TakeoverAfterAKill, BringsBackWhatWasConfirmedAndNothingElse) {
 }
 
 // Harsher than a kill: while the copy is made the writer goes on, so rows are torn in the copy that
-// no process leaves so.
+// no process leaves so. A client may be there with two lives, one of which ended meanwhile.
 TEST(TakeoverOfATornCopy, NeverBringsBackAConnectionThatWasNot) {
     std::mt19937_64 random(1128);
     const Shared memory(WorkerMemory::bytes_needed(kGeometry));
@@ -235,8 +248,7 @@ TEST(TakeoverOfATornCopy, NeverBringsBackAConnectionThatWasNot) {
         while (ledger.steps.load() < before + 50)
             std::this_thread::yield();
         std::memcpy(copy.span().data(), memory.span().data(), copy.span().size());
-        for (const std::uint32_t life : adopted_lives(copy.span()))
-            came_back += life != 0;
+        came_back += adopted_lives(copy.span()).size();
     }
     ::kill(child, SIGKILL);
     ::waitpid(child, nullptr, 0);
