@@ -90,15 +90,6 @@ std::optional<xdp::Balancer::Network> network_to_balancer(const lb::PersistenceT
     return xdp::Balancer::Network{entry.key, {identity, entry.backend, seen_s}};
 }
 
-bool YoungestNetworks::is_news(const xdp::Balancer::Network& network) {
-    const std::uint32_t seen_s = network.remembered.seen_s;
-    const auto [at, first] = seen_s_.try_emplace(network.key, seen_s);
-    if (!first && at->second >= seen_s)
-        return false;
-    at->second = seen_s;
-    return true;
-}
-
 lb::GivenNetwork network_to_dataplane(const xdp::Balancer::Network& network) {
     const weir_remembered& remembered = network.remembered;
     return lb::PersistenceTable::entry_of(network.key, remembered.backend, remembered.identity,

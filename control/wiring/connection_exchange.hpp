@@ -5,7 +5,6 @@
 
 #include <cstdint>
 #include <optional>
-#include <unordered_map>
 
 #include "dataplane/lb/connection_reader.hpp"
 #include "dataplane/lb/forwarding_state.hpp"
@@ -29,17 +28,6 @@ lb::GivenConnection given_to_dataplane(const weir_connection_key& key,
 std::optional<xdp::Balancer::Network> network_to_balancer(const lb::PersistenceTable::Entry& entry,
                                                           const lb::ForwardingState& state,
                                                           std::uint32_t now_s);
-
-// Workers' tables read one after the other: one whose network is another worker's by now may have
-// an old entry of it.
-class YoungestNetworks {
-public:
-    // Whether nothing as young was asked about before.
-    bool is_news(const xdp::Balancer::Network& network);
-
-private:
-    std::unordered_map<std::uint64_t, std::uint32_t> seen_s_; // by key
-};
 
 lb::GivenNetwork network_to_dataplane(const xdp::Balancer::Network& network);
 

@@ -87,18 +87,6 @@ TEST_F(ConnectionExchange, WhatNoLongerHoldsIsLeftOut) {
     EXPECT_FALSE(given()) << "no such VIP";
 }
 
-TEST(YoungestNetworksTest, AnOldEntryOfAnotherTableIsNoNews) {
-    const xdp::Balancer::Network young{77, {1000, 0, kNow_s}};
-    const xdp::Balancer::Network old{77, {1001, 1, kNow_s - 1}};
-    const xdp::Balancer::Network other{78, {1001, 1, kNow_s - 1}};
-    YoungestNetworks networks;
-    EXPECT_TRUE(networks.is_news(old));
-    EXPECT_TRUE(networks.is_news(young));
-    EXPECT_FALSE(networks.is_news(old));
-    EXPECT_FALSE(networks.is_news(young));
-    EXPECT_TRUE(networks.is_news(other));
-}
-
 TEST_F(ConnectionExchange, ANetworkIsTheSameThereAndBack) {
     const std::uint64_t identity = state_->backends()[1].identity;
     auto entry = lb::PersistenceTable::entry_of(77, 1, identity, kNow_s - 100);

@@ -11,6 +11,8 @@
 #include <span>
 #include <utility>
 
+#include "control/wiring/connection_exchange.hpp"
+
 namespace weir::control {
 
 namespace asio = boost::asio;
@@ -246,6 +248,7 @@ void StandInEngine::stand_in() {
     spdlog::warn("weir-dataplane is gone: the kernel's balancer forwards in its place");
     handlers_.event(name(), "is gone; the kernel's balancer forwards in its place");
     reading_ = {};
+    reading_.networks = std::make_unique<lb::PersistenceTable>();
     look();
     resume();
 }
@@ -272,48 +275,52 @@ void StandInEngine::look() {
 void StandInEngine::read_tables() {
     if (!standing_in_ || !reading_.under_way)
         return;
-    if (reading_.table == tables_.size()) {
+    if (reading_.table < tables_.size()) {
+        read_table();
+    } else if (reading_.network < lb::PersistenceTable::kEntries) {
+        read_networks();
+    } else {
         tables_are_read();
         return;
     }
+    asio::post(io_, [this] { read_tables(); });
+}
+
+// Some connections; behind the last, all that is remembered of networks.
+void StandInEngine::read_table() {
     // A successor with other workers has read the tables itself by now and given them back.
     const channel::SharedMemory& table = tables_[reading_.table];
     struct stat file {};
     const bool there = ::fstat(table.descriptor(), &file) == 0 &&
                        static_cast<std::size_t>(file.st_size) >= table.bytes().size();
     const auto left = there ? lb::ForeignMemory::open(table.bytes()) : std::nullopt;
-    if (left && reading_.entry < left->table.capacity()) {
-        read_connections(*left);
-    } else if (left && reading_.network < lb::PersistenceTable::kEntries) {
-        read_networks(*left);
-    } else {
-        reading_.table++;
-        reading_.entry = reading_.network = 0;
-    }
-    asio::post(io_, [this] { read_tables(); });
-}
-
-void StandInEngine::read_connections(const lb::ForeignMemory& left) {
-    const std::uint32_t end = std::min(left.table.capacity(), reading_.entry + kEntriesAtOnce);
+    const std::uint32_t end =
+        left ? std::min(left->table.capacity(), reading_.entry + kEntriesAtOnce) : 0;
     const lb::ForwardingState& state = balancer_->live()->state();
     std::vector<xdp::Balancer::Given> found;
-    for (; reading_.entry < end; reading_.entry++)
-        if (const auto connection = left.table.read(reading_.entry))
-            if (const auto given = given_to_balancer(*connection, *left.last_hops, state, now_s()))
+    for (std::uint32_t entry = reading_.entry; entry < end; entry++)
+        if (const auto connection = left->table.read(entry))
+            if (const auto given = given_to_balancer(*connection, *left->last_hops, state, now_s()))
                 found.push_back(*given);
     const auto given = balancer_->maps().give(found, state);
     if (given)
         reading_.given += *given;
     else
         spdlog::error("{}", given.error().sentence);
+    reading_.entry = end;
+    if (left && end < left->table.capacity())
+        return;
+    if (left)
+        reading_.networks->absorb(*left->persistence, static_cast<std::uint16_t>(now_s()));
+    reading_.table++;
+    reading_.entry = 0;
 }
 
-void StandInEngine::read_networks(const lb::ForeignMemory& left) {
-    const auto entries = left.persistence->entries().subspan(reading_.network, kEntriesAtOnce);
+void StandInEngine::read_networks() {
+    const auto entries = reading_.networks->entries().subspan(reading_.network, kEntriesAtOnce);
     std::vector<xdp::Balancer::Network> found;
     for (const lb::PersistenceTable::Entry& entry : entries)
-        if (const auto network = network_to_balancer(entry, balancer_->live()->state(), now_s());
-            network && reading_.networks.is_news(*network))
+        if (const auto network = network_to_balancer(entry, balancer_->live()->state(), now_s()))
             found.push_back(*network);
     if (const auto given = balancer_->maps().give_networks(found); !given)
         spdlog::error("{}", given.error().sentence);

@@ -29,7 +29,6 @@
 #include "control/engine_link/dpdk_engine.hpp"
 #include "control/kernel/netlink_socket.hpp"
 #include "control/wiring/bpf_steering.hpp"
-#include "control/wiring/connection_exchange.hpp"
 #include "control/wiring/kernel_balancer.hpp"
 #include "dataplane/lb/worker_memory.hpp"
 
@@ -87,8 +86,8 @@ private:
     void resume();
     void look();
     void read_tables();
-    void read_connections(const lb::ForeignMemory& left);
-    void read_networks(const lb::ForeignMemory& left);
+    void read_table();
+    void read_networks();
     void tables_are_read();
     bool give_back();
     void give_way();
@@ -113,9 +112,10 @@ private:
     boost::asio::steady_timer look_timer_;
     struct Reading { // how far tables_ are read
         std::size_t table = 0;
-        std::uint32_t entry = 0;   // of its connections
-        std::uint32_t network = 0; // of what it remembers of networks, afterwards
-        YoungestNetworks networks;
+        std::uint32_t entry = 0; // of its connections
+        // What all of them remember of networks, the youngest of each; and how far it is given.
+        std::unique_ptr<lb::PersistenceTable> networks;
+        std::uint32_t network = 0;
         std::uint64_t given = 0; // connections
         bool under_way = false;
         bool finished = false;
