@@ -74,7 +74,7 @@ WEIR_INLINE bool weir_mark(struct weir_datagram* datagram, uint32_t first, uint3
 WEIR_INLINE struct weir_datagram* weir_datagram_of(const uint64_t* hash, uint64_t now_ms,
                                                    bool first) {
     struct weir_datagram* datagram = bpf_map_lookup_elem(&datagrams, hash);
-    if (datagram && now_ms - datagram->began_ms < WEIR_DATAGRAM_LIFETIME_MS)
+    if (datagram && weir_age(now_ms, datagram->began_ms) < WEIR_DATAGRAM_LIFETIME_MS)
         return datagram;
     uint32_t zero = 0;
     const struct weir_datagram* empty = bpf_map_lookup_elem(&new_datagram, &zero);

@@ -19,6 +19,7 @@ namespace {
 constexpr uint64_t kSecond_ns = 1'000'000'000;
 constexpr uint8_t kSyn = 0x02;
 constexpr uint8_t kAck = 0x10;
+constexpr uint8_t kFin = 0x11;
 constexpr int kFirst = 1; // last byte of the backends' MACs
 constexpr int kSecond = 2;
 constexpr int kDropped = -XDP_DROP;
@@ -140,6 +141,22 @@ TEST_F(GivenToBalancer, WhatNamesNothingOfTheGenerationIsLeftOut) {
     given[3].connection.snat_port = 1; // in direct return
     EXPECT_EQ(give(given), 1u);
     EXPECT_EQ(give({}), 0u);
+}
+
+// Each CPU looks at the clock for itself: another one may have seen a packet a second later.
+TEST_F(GivenToBalancer, WhatAClockAheadHasSeenIsNotOld) {
+    publish(WEIR_VIP_HASH_RECOVERS, WEIR_FORWARD_DSR_L2, 60);
+    Balancer::Given ahead = connection_by_second(5000);
+    ahead.connection.last_seen_s++;
+    EXPECT_EQ(give({ahead}), 1u);
+    for (const uint8_t flags : {kAck, kFin}) // by the short way, and by the stages
+        EXPECT_EQ(send(flags, 5000), kSecond);
+    EXPECT_EQ(send(kSyn, 5001), kFirst);
+    auto networks = balancer_->networks();
+    ASSERT_TRUE(networks && networks->size() == 1);
+    networks->front().remembered = {identity_of(1), 1, uint32_t{kNow_ns / kSecond_ns} + 1};
+    ASSERT_TRUE(balancer_->give_networks(*networks));
+    EXPECT_EQ(send(kSyn, 5002), kSecond);
 }
 
 TEST_F(GivenToBalancer, NetworksThatAreGivenGoWhereTheyWent) {

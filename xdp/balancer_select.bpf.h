@@ -178,7 +178,7 @@ WEIR_INLINE struct weir_choice weir_schedule(struct weir_work* work, const struc
 WEIR_INLINE uint32_t weir_recall(const struct weir_work* work, uint32_t pool_row,
                                  const struct weir_pool_row* pool, uint64_t key) {
     const struct weir_remembered* entry = bpf_map_lookup_elem(&persistence, &key);
-    if (!entry || (uint32_t)(work->now_s - entry->seen_s) >= pool->persistence_s)
+    if (!entry || weir_age(work->now_s, entry->seen_s) >= pool->persistence_s)
         return WEIR_NO_ROW;
     uint32_t row = entry->backend;
     const struct weir_backend_row* backend = weir_backend(work->half, row);

@@ -53,6 +53,12 @@ WEIR_ARRAY(work_of_cpu, BPF_MAP_TYPE_PERCPU_ARRAY, struct weir_work, 1);
 #define WEIR_DATA(context) ((uint8_t*)(long)(context)->data)
 #define WEIR_END(context) ((const uint8_t*)(long)(context)->data_end)
 
+/* How long ago, by clocks that each CPU looks at for itself: one may be a tick behind another, and
+ * what that one has just seen is no age. */
+WEIR_INLINE uint64_t weir_age(uint64_t now, uint64_t then) {
+    return now > then ? now - then : 0;
+}
+
 /* Packets that say nothing about their connection's state: what a router or the far end says of an
  * earlier packet, and what follows the fragment that had the header. */
 WEIR_INLINE bool weir_is_bystander(const struct weir_packet* packet) {
