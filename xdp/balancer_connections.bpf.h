@@ -26,8 +26,7 @@ struct {
 
 WEIR_INLINE bool weir_connection_is_old(const struct weir_connection* connection,
                                         const struct weir_vip_row* vip, uint32_t now_s) {
-    return weir_age(now_s, connection->last_seen_s) >=
-           weir_entry_timeout_s(vip, connection->state);
+    return weir_age(now_s, connection->last_seen_s) >= weir_entry_timeout_s(vip, connection->state);
 }
 
 /* An exception on probation: nothing has shown yet that its client is real. */
