@@ -29,6 +29,7 @@ FAR4, FAR6 = "10.77.1.{}", "2001:db8:77:1::{}"
 ROUTER4, ROUTER6 = LAN4.format(1), LAN6.format(1)
 ROUTER_SECOND4, ROUTER_SECOND6 = LAN4.format(3), LAN6.format(3)
 LB4, LB6 = LAN4.format(2), LAN6.format(2)
+SNAT_PORTS = (40000, 59999)  # the default of [snat], which the balancer's own programs are kept off
 CLIENT4, CLIENT6 = FAR4.format(10), FAR6.format(10)
 NEIGHBOUR4, NEIGHBOUR6 = LAN4.format(11), LAN6.format(11)
 # VIPs by forwarding mode: the DSR ones also live on the backends' loopback.
@@ -227,6 +228,13 @@ class Lab:
         lb.ip("neigh flush all", check=False)
         for ns in (self.router, self.neighbour, *(b.ns for b in self.backends)):
             ns.ip("neigh flush all", check=False)
+
+    def end_left_connections(self) -> None:
+        """Ends what the backends still have of clients' connections: of those whose client or balancer was taken away, of
+        those in TIME_WAIT. Probes go on: they never come from a port that is lent to clients."""
+        whose = f"dst {CLIENT4} or dst [{CLIENT6}] or ( dport >= :{SNAT_PORTS[0]} and dport <= :{SNAT_PORTS[1]} )"
+        for backend in self.backends:
+            backend.ns.run("ss", "-tanHK", whose)
 
     def let_xdp_send(self, program: Path, balancer: Namespace | None = None) -> None:
         """The far end of the balancer's cable takes what an XDP program sends: it has one itself, that does nothing."""
