@@ -26,6 +26,7 @@
 #include "control/wiring/bpf_steering.hpp"
 #include "control/wiring/host_facts.hpp"
 #include "control/wiring/stand_in_engine.hpp"
+#include "control/wiring/stand_in_pins.hpp"
 #include "control/wiring/xdp_engine.hpp"
 
 namespace {
@@ -82,8 +83,12 @@ bool engine_is_outdated(const Options& options, const config::Config& wanted) {
 // What the other engine has on the devices goes: only one can be there.
 Expected<void> clear_the_way(const Options& options, control::EngineKind chosen,
                              const config::Config& config) {
-    if (chosen == control::EngineKind::kXdp)
-        return control::end_dataplane(options.runtime_directory);
+    if (chosen == control::EngineKind::kXdp) {
+        auto ended = control::end_dataplane(options.runtime_directory);
+        if (ended)
+            control::StandInPins::remove_all(options.bpffs);
+        return ended;
+    }
     for (const std::string& name : control::XdpEngine::make_way(options.bpffs, config))
         spdlog::info("the XDP balancer is off {}: DPDK takes over", name);
     return {};
@@ -100,7 +105,9 @@ make_engine(boost::asio::io_context& io, const Options& options, control::Engine
     if (options.spawn_dataplane)
         settings.spawn_command = spawn_command(options);
     if (options.stand_in && control::StandInEngine::fits(config))
-        return std::make_unique<control::StandInEngine>(io, std::move(settings), steering);
+        return std::make_unique<control::StandInEngine>(io, std::move(settings), steering,
+                                                        options.bpffs);
+    control::StandInPins::remove_all(options.bpffs);
     return std::make_unique<control::DpdkEngine>(io, std::move(settings));
 }
 
@@ -115,6 +122,7 @@ int release_xdp(const Options& options) {
         if (auto guard = control::take_guard_off(name); !guard)
             return fail(guard.error().sentence);
     }
+    control::StandInPins::remove_all(options.bpffs);
     return 0;
 }
 
@@ -213,7 +221,8 @@ int start(int argc, char** argv) {
     app.add_flag("--spawn-dataplane", options.spawn_dataplane,
                  "start weir-dataplane, and again when it ends");
     app.add_option("--bpffs", options.bpffs,
-                   "where the XDP engine pins what outlives control; one directory a node")
+                   "where to pin what of the kernel's balancer outlives control; one directory a "
+                   "node")
         ->capture_default_str();
     app.add_flag("--stand-in,!--no-stand-in", options.stand_in,
                  "the kernel's balancer forwards while weir-dataplane is gone (the default)");

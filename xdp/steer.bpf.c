@@ -9,12 +9,13 @@
  * steer_programs through the attached program and enters them. So there is next to nothing here
  * that the kernel would have to verify while a dataplane starts.
  *
- * Nothing is pinned: several nodes can live on one host.
+ * Nothing is pinned by its name here: several nodes can live on one host. Control pins
+ * steer_programs in its node's directory.
  */
 #include "dataplane/forwarding/base.h"
 #include "xdp/sockets.bpf.h"
 
-/* A map of programs forgets them when no process holds it any more. Control does. */
+/* A map of programs forgets them when no process and no pin holds it any more. Control's do. */
 struct {
     __uint(type, BPF_MAP_TYPE_PROG_ARRAY);
     __uint(max_entries, WEIR_STEER_PROGRAMS);

@@ -4,6 +4,7 @@
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
 #include <linux/if_link.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <array>
@@ -88,7 +89,24 @@ Expected<SteeringProgram> Steering::find() {
     if (!program)
         return program.error();
     program_.emplace(std::move(*program));
+    if (auto pinned = pin(); !pinned)
+        return pinned.error();
     return SteeringProgram::kChanged;
+}
+
+void Steering::unpin() const {
+    if (!pin_.empty())
+        ::unlink(pin_.c_str());
+}
+
+// In the place of that of an earlier program.
+Expected<void> Steering::pin() const {
+    if (pin_.empty())
+        return {};
+    unpin();
+    if (bpf_obj_pin(program_->programs.get(), pin_.c_str()) != 0)
+        return kernel_error("pin " + pin_, errno);
+    return {};
 }
 
 Expected<void> Steering::connect(const SteeringTargets& targets) {
@@ -99,8 +117,10 @@ Expected<void> Steering::connect(const SteeringTargets& targets) {
         return Error{"no XDP program is attached to " + interface_name(ifindex_) +
                      "; the dataplane attaches it when it starts"};
     // The balancer first: the sorter may send packets there at once.
-    if (auto entered = enter(program_->programs, WEIR_STEER_BALANCER, targets.balancer); !entered)
-        return entered;
+    if (targets.balancer)
+        if (auto entered = enter(program_->programs, WEIR_STEER_BALANCER, *targets.balancer);
+            !entered)
+            return entered;
     return enter(program_->programs, WEIR_STEER_SORTER, targets.sorter);
 }
 

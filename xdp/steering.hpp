@@ -6,6 +6,7 @@
 
 #include <cstdint>
 #include <optional>
+#include <string>
 
 #include "xdp/library.hpp"
 
@@ -20,12 +21,16 @@ enum class SteeringProgram {
 // What it calls; descriptors, -1: nothing, and the packets concerned are the kernel's.
 struct SteeringTargets {
     int sorter = -1;
-    int balancer = -1; // for what is ours where there is no socket
+    // For what is ours where there is no socket. No value: what an earlier control has entered.
+    std::optional<int> balancer = -1;
 };
 
 class Steering {
 public:
-    explicit Steering(unsigned ifindex) : ifindex_(ifindex) {}
+    // `pin`: where on a BPF filesystem to pin the map of programs, which then keeps them without
+    // this process; empty: nowhere.
+    explicit Steering(unsigned ifindex, std::string pin = {})
+        : ifindex_(ifindex), pin_(std::move(pin)) {}
 
     // Looks which program is attached. An error also when it is not Weir's. Cheap when it is
     // kKnown: one netlink question.
@@ -43,6 +48,9 @@ public:
     // runs on the interface.
     Expected<bool> detach();
 
+    // The map of programs ends with this process, or with its program.
+    void unpin() const;
+
 private:
     struct Program {
         uint32_t id;
@@ -50,8 +58,10 @@ private:
         Descriptor programs; // its map of them, which keeps its entries while somebody holds it
     };
     Expected<Program> open(uint32_t program_id) const;
+    Expected<void> pin() const;
 
     unsigned ifindex_;
+    std::string pin_;
     std::optional<Program> program_;
 };
 

@@ -13,6 +13,7 @@
 #include <memory>
 #include <string>
 
+#include "xdp/bpffs.hpp"
 #include "xdp/served_table.hpp"
 #include "xdp/sorter.hpp"
 #include "xdp/steering.hpp"
@@ -49,7 +50,7 @@ public:
     const Descriptor& socket_descriptor() const { return socket_; }
 
 private:
-    static constexpr size_t kBytes = 16 * 2048;
+    static constexpr size_t kBytes = size_t{16} * 2048;
     struct Free {
         void operator()(void* memory) const { std::free(memory); }
     };
@@ -220,6 +221,29 @@ TEST_F(SteeringInNamespace, FollowsARestartedDriver) {
     EXPECT_EQ(*steering.find(), SteeringProgram::kChanged);
     ASSERT_TRUE(steering.connect({.sorter = sorter_->program()}));
     ours_from_client(kVip);
+}
+
+TEST_F(SteeringInNamespace, WhatIsPinnedIsCalledWhenNobodyHoldsItAnyMore) {
+    const DroppingProgram balancer;
+    const MountPlace place;
+    ASSERT_TRUE(prepare_bpffs(place.path()));
+    const std::string pin = place.path() + "/b0";
+    ASSERT_TRUE(sorter_->publish(view_of(served_table()), 1));
+    {
+        Steering steering(lab_->ifindex(), pin);
+        ASSERT_TRUE(steering.attach());
+        ASSERT_TRUE(
+            steering.connect({.sorter = sorter_->program(), .balancer = balancer.descriptor()}));
+    }
+    EXPECT_EQ(ours_from_client(kVip).error(), 0) << "the balancer has taken it";
+    {
+        // The next owner, who does not know yet what the balancer is.
+        Steering steering(lab_->ifindex(), pin);
+        ASSERT_TRUE(steering.connect({.sorter = sorter_->program(), .balancer = std::nullopt}));
+        EXPECT_EQ(ours_from_client(kVip).error(), 0);
+        steering.unpin();
+    }
+    EXPECT_TRUE(kernel_answers(80)) << "nobody holds what was entered";
 }
 
 TEST_F(SteeringInNamespace, AttachesOneOfItsOwnWhereTheDriverHasTakenItsOff) {

@@ -26,6 +26,8 @@ Expected<void> BpfSteering::publish(const std::vector<SteeredInterface>& interfa
         if (!loaded)
             return loaded.error();
         sorter_.emplace(std::move(*loaded));
+        if (auto turned = sorter_->balance_in_place(in_place_); !turned)
+            return turned;
     }
     if (auto published = sorter_->publish(table, state.generation()); !published)
         return published;
@@ -38,11 +40,12 @@ Expected<void> BpfSteering::publish(const std::vector<SteeredInterface>& interfa
 Expected<void> BpfSteering::steer(const SteeredInterface& interface) {
     if (!steers(interface))
         return {};
-    auto [entry, added] = steering_.try_emplace(interface.ifindex, interface.ifindex);
+    const std::string pin = pins_.empty() ? "" : pins_ + "/" + xdp::pin_name(interface.name);
+    auto [entry, added] = steering_.try_emplace(interface.ifindex, interface.ifindex, pin);
     return entry->second.connect(targets());
 }
 
-void BpfSteering::set_balancer(int program) {
+void BpfSteering::set_balancer(std::optional<int> program) {
     balancer_ = program;
     for (auto& [ifindex, steering] : steering_)
         if (auto connected = steering.connect(targets()); !connected)
@@ -50,6 +53,7 @@ void BpfSteering::set_balancer(int program) {
 }
 
 Expected<void> BpfSteering::balance_in_place(bool in_place) {
+    in_place_ = in_place; // of one that is loaded later, too
     return sorter_ ? sorter_->balance_in_place(in_place) : Expected<void>();
 }
 
@@ -159,6 +163,9 @@ void BpfSteering::forget_others(const std::vector<SteeredInterface>& interfaces)
                             [&](const auto& interface) { return interface.ifindex == item.first; });
     };
     std::erase_if(guards_, gone);
+    for (const auto& item : steering_)
+        if (gone(item))
+            item.second.unpin();
     std::erase_if(steering_, gone);
 }
 

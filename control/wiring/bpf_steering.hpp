@@ -5,6 +5,7 @@
 
 #include <map>
 #include <optional>
+#include <string>
 
 #include "control/engine_choice.hpp"
 #include "control/packet_steering.hpp"
@@ -28,8 +29,12 @@ public:
 
     // --- for an engine that stands in for the dataplane (StandInEngine) -------------------------
 
-    // The program that balances what finds no socket; -1: none any more. It stays the caller's.
-    void set_balancer(int program);
+    // From here on the maps of programs are pinned in this directory of a BPF filesystem, by
+    // interface: what is entered into them goes on being called when control is gone.
+    void keep_in(std::string directory) { pins_ = std::move(directory); }
+    // The program that balances what finds no socket; -1: none any more; nothing: that which an
+    // earlier control has entered. It stays the caller's.
+    void set_balancer(std::optional<int> program);
     // Whether everything that is ours goes there, sockets or none.
     Expected<void> balance_in_place(bool in_place);
     // Enters sorter and balancer into steering programs that a dataplane has attached since.
@@ -53,8 +58,10 @@ private:
     std::optional<xdp::Leases> leases_; // shared by the guards; made with the first loan or guard
     std::map<unsigned, xdp::Guard> guards_;
     std::map<unsigned, xdp::Steering> steering_;
+    std::string pins_;                  // empty: nothing is pinned
     std::optional<xdp::Sorter> sorter_; // loaded with the first publication
-    int balancer_ = -1;
+    std::optional<int> balancer_ = -1;
+    bool in_place_ = false;
 };
 
 // Takes the guard off the interface whose pin has this name. One that is gone has none.

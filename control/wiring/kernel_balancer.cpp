@@ -28,6 +28,10 @@ std::uint64_t monotonic_ns() {
     return std::uint64_t(now.tv_sec) * 1'000'000'000 + std::uint64_t(now.tv_nsec);
 }
 
+std::string maps_in(const std::string& directory) {
+    return directory + "/maps_" + std::to_string(WEIR_BALANCER_LAYOUT);
+}
+
 weir_balancer_capacities balancer_rows_of(const config::Config& config) {
     weir_balancer_capacities rows{};
     rows.vips = static_cast<std::uint32_t>(config.vips.size());
@@ -181,6 +185,48 @@ Expected<void> KernelBalancer::publish(const Generation& generation,
         engine_.hello.started_ns = balancer_.began_ns();
     return published;
 }
+
+// --- what an earlier control has left ------------------------------------------------------------
+
+Expected<std::shared_ptr<const Generation>> KernelBalancer::found_generation() const {
+    const auto published = balancer_.published();
+    if (!published)
+        return published.error();
+    if (!*published)
+        return std::shared_ptr<const Generation>{};
+    std::string problem;
+    std::map<std::uint64_t, SegmentMemory> segments;
+    for (const auto& [id, slots] : (*published)->slot_tables) {
+        auto memory = channel::SharedMemory::create_sealed(
+            "weir-slots", std::as_bytes(std::span(slots)), problem);
+        if (!memory)
+            return Error{"no memory for a slot table: " + problem};
+        segments[id] = std::make_shared<const channel::SharedMemory>(std::move(*memory));
+    }
+    auto root = channel::SharedMemory::create_sealed("weir-root", (*published)->root, problem);
+    if (!root)
+        return Error{"no memory for the forwarding state: " + problem};
+    return Generation::adopt(std::move(*root), segments);
+}
+
+std::string KernelBalancer::unfit(const config::Config& config) const {
+    const xdp::BalancerSizes& have = balancer_.sizes();
+    const weir_balancer_capacities need = balancer_rows_of(config);
+    if (have.connections != config.engine.connections)
+        return "engine.connections was " + std::to_string(have.connections);
+    if (have.rows.vips < need.vips || have.rows.pools < need.pools ||
+        have.rows.members < need.members || have.rows.backends < need.backends ||
+        have.rows.next_hops < need.next_hops || have.rows.slot_rows < 2 * need.slot_rows)
+        return "the configuration has outgrown its maps";
+    // Connections name interfaces by row.
+    const std::vector<std::uint32_t> before = balancer_.devices();
+    for (std::size_t i = 0; i < std::min(before.size(), config.interfaces.size()); i++)
+        if (before[i] != ::if_nametoindex(config.interfaces[i].kernel_interface.c_str()))
+            return "its interfaces were others";
+    return "";
+}
+
+// --- counters ------------------------------------------------------------------------------------
 
 Expected<void> KernelBalancer::make_counters() {
     std::string problem;

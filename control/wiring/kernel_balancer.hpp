@@ -9,6 +9,7 @@
 
 #include <chrono>
 #include <memory>
+#include <string>
 #include <vector>
 
 #include "config/config.hpp"
@@ -34,6 +35,8 @@ Expected<std::vector<std::uint32_t>> interfaces_of(const config::Config& config)
 Expected<std::vector<InterfaceFacts>> interface_facts(NetlinkSocket& netlink,
                                                       const config::Config& config);
 std::uint64_t monotonic_ns();
+// Where the maps of a balancer of this version are pinned in a node's directory.
+std::string maps_in(const std::string& directory);
 
 class KernelBalancer {
 public:
@@ -56,6 +59,11 @@ public:
     // One that an earlier control has published, or that has just been.
     void set_live(std::shared_ptr<const Generation> generation) { live_ = std::move(generation); }
     Expected<void> publish(const Generation& generation, std::span<const std::uint32_t> interfaces);
+
+    // Of maps that an earlier control has left: the generation that they hold, or null for none;
+    // and why they cannot serve this configuration (empty: they can).
+    [[nodiscard]] Expected<std::shared_ptr<const Generation>> found_generation() const;
+    [[nodiscard]] std::string unfit(const config::Config& config) const;
 
     // Brings engine()'s counters up to now.
     void refresh();

@@ -43,9 +43,9 @@ bool give_all(DpdkEngine& dataplane, channel::MemoryKind kind, std::span<const s
 } // namespace
 
 StandInEngine::StandInEngine(asio::io_context& io, DpdkEngineSettings settings,
-                             BpfSteering& steering)
-    : io_(io), steering_(steering), dataplane_(io, std::move(settings)), holds_timer_(io),
-      look_timer_(io) {}
+                             BpfSteering& steering, std::string bpffs)
+    : io_(io), steering_(steering), bpffs_(std::move(bpffs)), dataplane_(io, std::move(settings)),
+      holds_timer_(io), look_timer_(io) {}
 
 StandInEngine::~StandInEngine() {
     if (loader_.joinable())
@@ -66,6 +66,7 @@ Expected<void> StandInEngine::start(const config::Config& config, Handlers handl
     if (!socket)
         return socket.error();
     netlink_.emplace(std::move(*socket));
+    look_for_left();
     return dataplane_.start(config, dataplane_handlers());
 }
 
@@ -129,74 +130,11 @@ ForwardingEngine::Handlers StandInEngine::dataplane_handlers() {
     return handlers;
 }
 
-// --- a balancer at hand --------------------------------------------------------------------------
-
-// The kernel verifies it for as long as a second: not in this thread.
-void StandInEngine::load() {
-    if (loading_)
-        return;
-    if (loader_.joinable())
-        loader_.join();
-    loading_ = true;
-    weir_balancer_capacities rows = balancer_rows_of(config_);
-    if (const auto live = dataplane_.live())
-        rows = larger_of(rows, balancer_rows_of(live->state())); // after reloads
-    loader_ = std::thread([this, sizes = balancer_sizes_for(rows, config_.engine.connections)] {
-        auto balancer = std::make_shared<Expected<xdp::Balancer>>(xdp::Balancer::load(sizes));
-        asio::post(io_, [this, balancer] { loaded(std::move(*balancer)); });
-    });
-}
-
-void StandInEngine::loaded(Expected<xdp::Balancer> balancer) {
-    loading_ = false;
-    auto made = balancer ? KernelBalancer::make(io_, std::move(*balancer))
-                         : Expected<std::unique_ptr<KernelBalancer>>(balancer.error());
-    handlers_.problems("stand-in",
-                       made ? std::vector<std::string>{}
-                            : std::vector{"nothing would forward while weir-dataplane is gone: " +
-                                          made.error().sentence});
-    if (!made)
-        return;
-    balancer_ = std::move(*made);
-    balancer_->describe_interfaces(*netlink_, config_);
-    for (std::size_t i = 0; i < config_.interfaces.size(); i++)
-        balancer_->set_driver(i, "xdp, in place");
-    balancer_->maps().begin_giving();
-    hold_all();
-    if (const auto live = dataplane_.live(); live && dataplane_there())
-        if (auto followed = follow(live); !followed)
-            spdlog::warn("{}", followed.error().sentence);
-}
-
-void StandInEngine::retire() {
-    steering_.set_balancer(-1);
-    balancer_.reset();
-}
-
-// The balancer forwards by this generation, too, from when it has to.
-Expected<void> StandInEngine::follow(const std::shared_ptr<const Generation>& generation) {
-    const auto interfaces = interfaces_of(config_);
-    if (!interfaces)
-        return interfaces.error();
-    if (auto published = balancer_->publish(*generation, *interfaces); !published)
-        return published;
-    const bool first = balancer_->live() == nullptr;
-    balancer_->set_live(generation);
-    if (!standing_in_)
-        hold_unknown();
-    if (first) {
-        steering_.set_balancer(balancer_->maps().program());
-        refresh_holds();
-        spdlog::info("the kernel's balancer that would stand in is ready");
-    }
-    return {};
-}
-
 // --- what it could not know ----------------------------------------------------------------------
 
-void StandInEngine::hold_all() {
+void StandInEngine::hold_all(bool held) {
     for (std::uint32_t row = 0; row < balancer_->maps().sizes().rows.vips; row++)
-        balancer_->maps().hold(row, true);
+        balancer_->maps().hold(row, held);
 }
 
 // The slots alone say where flows of a VIP go that records exceptions, as long as it has none.
@@ -231,6 +169,7 @@ void StandInEngine::refresh_holds() {
 // --- standing in ---------------------------------------------------------------------------------
 
 void StandInEngine::dataplane_lost() {
+    dataplane_seen_ |= !std::exchange(dataplane_waits_, false);
     if (standing_in_) // a successor, which has not come to forward
         resume();
     else if (balancer_ && balancer_->live() && dataplane_.ended())
@@ -329,8 +268,7 @@ void StandInEngine::read_networks() {
 
 void StandInEngine::tables_are_read() {
     reading_.under_way = false;
-    for (std::uint32_t row = 0; row < balancer_->maps().sizes().rows.vips; row++)
-        balancer_->maps().hold(row, false);
+    hold_all(false);
     if (std::exchange(reading_.finished, true))
         return;
     balancer_->maps().end_giving();
@@ -345,6 +283,11 @@ void StandInEngine::tables_are_read() {
 // --- giving way ----------------------------------------------------------------------------------
 
 void StandInEngine::dataplane_ready(const std::shared_ptr<const Generation>& running) {
+    if (looking_for_left_ && !running) {
+        dataplane_waits_ = true;
+        return;
+    }
+    dataplane_seen_ = true;
     tables_are_current_ = false;
     in_flight_.reset();
     reading_.under_way = false;

@@ -14,15 +14,26 @@
 //   dataplane is back    VIPs are held again, the balancer's connections are given to the
 //                        dataplane, and packets are turned to it with its first generation
 //
-// A balancer is used once; the next one is loaded in the background. One io_context, one thread.
+// A balancer is used once; the next one is loaded in the background.
+//
+// Maps and the steering programs' map of programs are pinned (stand_in_pins.hpp), so a balancer is
+// called, and goes on, without control. The next control takes it up, in the background:
+//
+//   a dataplane forwards    it is at hand again, as if it had been loaded
+//   none does               it stands in, with its connections; a dataplane that has started
+//                           meanwhile waits for its first generation until it is given them
+//
+// One io_context, one thread.
 #pragma once
 
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/steady_timer.hpp>
 
 #include <chrono>
+#include <functional>
 #include <memory>
 #include <optional>
+#include <string>
 #include <thread>
 #include <vector>
 
@@ -30,14 +41,16 @@
 #include "control/kernel/netlink_socket.hpp"
 #include "control/wiring/bpf_steering.hpp"
 #include "control/wiring/kernel_balancer.hpp"
+#include "control/wiring/stand_in_pins.hpp"
 #include "dataplane/lb/worker_memory.hpp"
 
 namespace weir::control {
 
 class StandInEngine final : public ForwardingEngine {
 public:
-    // `steering` outlives this.
-    StandInEngine(boost::asio::io_context& io, DpdkEngineSettings settings, BpfSteering& steering);
+    // `steering` outlives this. `bpffs`: the node's directory, see xdp/bpffs.hpp.
+    StandInEngine(boost::asio::io_context& io, DpdkEngineSettings settings, BpfSteering& steering,
+                  std::string bpffs);
     ~StandInEngine() override;
 
     // Whether it can be of use: only the kernel's own interfaces are within a balancer's reach.
@@ -74,13 +87,25 @@ private:
     void dataplane_forwards(const std::shared_ptr<const Generation>& generation);
 
     [[nodiscard]] bool dataplane_there() const { return dataplane_.engine() != nullptr; }
+    // --- stand_in_at_hand.cpp
+    // In a thread of its own: the kernel verifies a balancer for as long as a second.
+    void run_loader(std::function<Expected<xdp::Balancer>()> make);
     void load();
     void loaded(Expected<xdp::Balancer> balancer);
+    Expected<void> equip(xdp::Balancer balancer);
     void retire(); // the balancer that is loaded
+    void keep();   // it, beyond the end of control
     Expected<void> follow(const std::shared_ptr<const Generation>& generation);
+    void look_for_left();
+    [[nodiscard]] bool is_called() const;
+    void left_is_found(Expected<xdp::Balancer> balancer);
+    std::string take_left(xdp::Balancer balancer);
+    void go_on(std::shared_ptr<const Generation> generation);
+
+    // --- stand_in_engine.cpp
     void refresh_holds();
     void hold_unknown();
-    void hold_all();
+    void hold_all(bool held = true);
 
     void stand_in();
     void resume();
@@ -94,10 +119,16 @@ private:
 
     boost::asio::io_context& io_;
     BpfSteering& steering_;
+    std::string bpffs_;
     DpdkEngine dataplane_;
     Handlers handlers_;
     config::Config config_;
     std::optional<NetlinkSocket> netlink_;
+
+    std::optional<StandInPins> pins_; // nothing: a balancer ends with control
+    bool looking_for_left_ = false;   // the loader has what an earlier control has left
+    bool dataplane_seen_ = false;     // one that has forwarded, or will go by what it has itself
+    bool dataplane_waits_ = false;    // for what comes of looking_for_left_
 
     std::thread loader_;
     bool loading_ = false;

@@ -15,10 +15,6 @@
 namespace weir::control {
 namespace {
 
-std::string maps_in(const std::string& directory) {
-    return directory + "/maps_" + std::to_string(WEIR_BALANCER_LAYOUT);
-}
-
 // What control mounts where others do not see it is gone with control, and the program with it.
 std::vector<std::string> mount_problem(const std::string& directory, bool mounted) {
     std::error_code own_problem;
@@ -109,8 +105,8 @@ Expected<void> XdpEngine::adopt(const std::string& maps) {
     if (auto taken = take_balancer(std::move(*found)); !taken)
         return taken;
     // Row numbers and health go on from there, whatever becomes of the maps.
-    auto generation = found_generation();
-    std::string why = generation ? unfit() : generation.error().sentence;
+    auto generation = balancer_->found_generation();
+    std::string why = generation ? balancer_->unfit(config_) : generation.error().sentence;
     if (generation)
         found_ = *generation;
     if (!why.empty()) {
@@ -120,45 +116,6 @@ Expected<void> XdpEngine::adopt(const std::string& maps) {
     balancer_->set_live(found_);
     kept_ = maps == maps_in(directory_);
     return {};
-}
-
-Expected<std::shared_ptr<const Generation>> XdpEngine::found_generation() const {
-    const auto published = balancer_->maps().published();
-    if (!published)
-        return published.error();
-    if (!*published)
-        return std::shared_ptr<const Generation>{};
-    std::string problem;
-    std::map<std::uint64_t, SegmentMemory> segments;
-    for (const auto& [id, slots] : (*published)->slot_tables) {
-        auto memory = channel::SharedMemory::create_sealed(
-            "weir-slots", std::as_bytes(std::span(slots)), problem);
-        if (!memory)
-            return Error{"no memory for a slot table: " + problem};
-        segments[id] = std::make_shared<const channel::SharedMemory>(std::move(*memory));
-    }
-    auto root = channel::SharedMemory::create_sealed("weir-root", (*published)->root, problem);
-    if (!root)
-        return Error{"no memory for the forwarding state: " + problem};
-    return Generation::adopt(std::move(*root), segments);
-}
-
-// Why the maps that were found cannot serve this configuration; empty: they can.
-std::string XdpEngine::unfit() const {
-    const xdp::BalancerSizes& have = balancer_->maps().sizes();
-    const weir_balancer_capacities need = balancer_rows_of(config_);
-    if (have.connections != config_.engine.connections)
-        return "engine.connections was " + std::to_string(have.connections);
-    if (have.rows.vips < need.vips || have.rows.pools < need.pools ||
-        have.rows.members < need.members || have.rows.backends < need.backends ||
-        have.rows.next_hops < need.next_hops || have.rows.slot_rows < 2 * need.slot_rows)
-        return "the configuration has outgrown its maps";
-    // Connections name interfaces by row.
-    const std::vector<std::uint32_t> before = balancer_->maps().devices();
-    for (std::size_t i = 0; i < std::min(before.size(), config_.interfaces.size()); i++)
-        if (before[i] != ::if_nametoindex(config_.interfaces[i].kernel_interface.c_str()))
-            return "its interfaces were others";
-    return "";
 }
 
 // As soon as all interfaces are there.
@@ -288,7 +245,7 @@ std::set<std::string> XdpEngine::release(const std::string& directory) {
         attachments.release(name);
     for (const std::string& name : xdp::names_in(directory))
         if (name.starts_with("maps_") || name == "links")
-            xdp::remove_directory(directory + "/" + name);
+            xdp::remove_directory(std::filesystem::path(directory) / name);
     return released;
 }
 

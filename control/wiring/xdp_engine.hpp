@@ -55,8 +55,6 @@ private:
 
     Expected<std::optional<std::string>> find_maps() const;
     Expected<void> adopt(const std::string& maps);
-    Expected<std::shared_ptr<const Generation>> found_generation() const;
-    std::string unfit() const;
     Expected<void> take_balancer(xdp::Balancer loaded);
     void begin();
     Expected<void> forward(const Generation& generation);

@@ -6,10 +6,11 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import signal
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
@@ -18,7 +19,7 @@ import pytest
 from lab import Lab
 from netns import wait_for
 from spec import FAMILIES, MODES, Spec, Vip
-from test_restart import Kept, Transfer, no_resets
+from test_restart import Kept, Transfer, no_resets, wait_for_successor
 from traffic import Answer, http_many, parse_answer, tally, udp_many, wrk
 from weir import Node, Weir
 
@@ -86,6 +87,115 @@ def test_everything_goes_on_without_a_dataplane(lab: Lab, apart: Weir, how: sign
             kept.close()
     apart.assert_closed_books()
     assert apart.verdict("forwarded") > 0, "the dataplane has forwarded none of it"
+
+
+def is_back(weir: Weir) -> bool:
+    """control answers, and shows the kernel's balancer as what forwards."""
+    return weir.ctl("status", check=False)[1].get("engine", {}).get("standing_in", False)
+
+
+def test_control_dies_while_it_stands_in(lab: Lab, apart: Weir) -> None:
+    """The kernel forwards without anybody; the next control, and with it the next dataplane, go on with its connections."""
+    vips = [Vip(mode, "tcp", family) for mode in MODES for family in FAMILIES]
+    wait_until_it_could(apart)
+    with no_resets(lab):
+        opened = [Kept(lab, vip, 6) for vip in vips]
+        apart.kill_dataplane()
+        wait_until_it_does(apart)
+        opened += [Kept(lab, vip, 6) for vip in vips]
+        apart.kill_control()
+        for kept in opened:
+            assert kept.ask() == kept.answers, "another backend, or another port towards it"
+        answered(apart, lab)
+        opened += [Kept(lab, vip, 6) for vip in vips]
+        apart.start_control()
+        wait_for("the next control shows it", lambda: is_back(apart))
+        for kept in opened:
+            assert kept.ask() == kept.answers, "another backend, or another port towards it"
+        apart.wait_backends_up()
+        answered(apart, lab)
+        apart.assert_closed_books()
+        apart.start_dataplane()
+        apart.wait_ready()
+        for kept in opened:
+            assert kept.ask() == kept.answers, "another backend, or another port towards it"
+        answered(apart, lab)
+        for kept in opened:
+            kept.close()
+    apart.assert_closed_books()
+
+
+def test_without_its_pins_it_ends_with_control(lab: Lab, apart: Weir) -> None:
+    """Negative control: what lets it go on is what control pins."""
+    wait_until_it_could(apart)
+    apart.kill_dataplane()
+    wait_until_it_does(apart)
+    with Kept(lab, Vip("full-nat", "tcp", 4), 2, timeout_s=1) as kept:
+        shutil.rmtree(apart.pins / "stand_in")
+        assert kept.ask() == kept.answers
+        apart.kill_control()
+        assert kept.ask_broken() == 2
+
+
+def test_both_die_at_once(lab: Lab, node: Node) -> None:
+    """Direct return goes on without either, as far as hashes decide, and with their successors. What only their tables
+    knew is lost with them, and not answered by anybody."""
+    weir = node.ensure(replace(SPEC, protocols=("tcp",)), fresh=True)
+    wait_until_it_could(weir)
+    with no_resets(lab), Kept(lab, Vip("full-nat", "tcp", 4), 2, timeout_s=1) as lost, contextlib.ExitStack() as stack:
+        kept = [stack.enter_context(Kept(lab, Vip("dsr-l2", "tcp", family), 6)) for family in FAMILIES]
+        pids = weir.dataplane_pids()
+        weir.kill_control()
+        os.kill(pids[0], signal.SIGKILL)
+        wait_for("it is gone", lambda: not weir.dataplane_pids())
+        for connections in kept:
+            assert connections.ask() == connections.answers
+        assert len(tally(http_many(lab.client, Vip("dsr-l2", "tcp", 4).address, 80, 30))) == 3
+        weir.start_control()
+        wait_for_successor(weir, pids)
+        for connections in kept:
+            assert connections.ask() == connections.answers
+        assert lost.ask_broken() == 2
+    weir.wait_backends_up()
+    assert len(tally(http_many(lab.client, Vip("full-nat", "tcp", 4).address, 80, 30))) == 3
+    weir.assert_closed_books()
+    node.forget()
+
+
+def nothing_more(weir: Weir) -> None:
+    """The next control is still loading what it has found."""
+
+
+def wait_until_it_could_again(weir: Weir) -> None:
+    wait_for("it is at hand again", lambda: weir.log(400).count("would stand in is ready") == 2, 20)
+
+
+def wait_for_another(weir: Weir) -> None:
+    wait_until_it_could_again(weir)
+    assert "has left is not used: " in weir.log(400)
+
+
+@pytest.mark.parametrize(("damage", "wait"), ((False, nothing_more), (False, wait_until_it_could_again), (True, wait_for_another)))
+def test_control_is_replaced_and_the_dataplane_dies(lab: Lab, apart: Weir, damage: bool, wait: Callable[[Weir], None]) -> None:
+    """What an earlier control had ready is ready again, or else another one; it is given what the dataplane knew."""
+    wait_until_it_could(apart)
+    vips = [Vip(mode, "tcp", 4) for mode in MODES]
+    with no_resets(lab):
+        opened = [Kept(lab, vip, 6) for vip in vips]
+        apart.kill_control()
+        if damage:
+            next(apart.pins.glob("stand_in/maps_*/heads")).unlink()
+        apart.start_control()
+        apart.wait_ready()
+        wait(apart)
+        apart.kill_dataplane()
+        wait_for("the kernel's balancer stands in", lambda: is_back(apart))
+        for kept in opened:
+            assert kept.ask() == kept.answers, "another backend, or another port towards it"
+            kept.close()
+    apart.start_dataplane()
+    apart.wait_ready()
+    apart.assert_closed_books()
 
 
 def backends_of(lab: Lab, vips: list[Vip], count: int = 3) -> dict[str, set[str]]:

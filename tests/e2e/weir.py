@@ -149,7 +149,7 @@ class Weir:
         if self.dataplane is not None:
             self.dataplane.wait()  # our child: nobody else reaps it
             self.dataplane = None
-        if self.spec.device == "xdp":
+        if self.spec.device != "tap":
             self.release_xdp()
         if late:
             raise LabError(f"{' and '.join(late)} did not end on SIGTERM within 10 s\n{self.log()}")
