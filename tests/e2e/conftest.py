@@ -28,9 +28,25 @@ def pytest_configure() -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    leave_variants_to_the_whole_run(items)
+    if SLOWNESS != 1:
+        leave_times_to_other_programs(items)
+
+
+def leave_variants_to_the_whole_run(items: list[pytest.Item]) -> None:
+    """A quick run has each test that is not slow with the first of its parameters."""
+    seen: set[tuple[Path, str]] = set()
+    for item in items:
+        if item.get_closest_marker("slow"):
+            continue
+        test = (item.path, item.originalname)
+        if test in seen:
+            item.add_marker(pytest.mark.slow)
+        seen.add(test)
+
+
+def leave_times_to_other_programs(items: list[pytest.Item]) -> None:
     """What measures times cannot be held against programs that are several times slower."""
-    if SLOWNESS == 1:
-        return
     for item in items:
         if item.get_closest_marker("timing"):
             item.add_marker(pytest.mark.skip(reason="measures times, and the programs are slowed down by sanitizers"))

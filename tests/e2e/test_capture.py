@@ -120,6 +120,7 @@ def test_a_verdict_is_picked_out(lab: Lab, weir: Weir, tmp_path: Path) -> None:
     assert packet.direction == INBOUND
 
 
+@pytest.mark.slow
 def test_a_vip_is_picked_out(lab: Lab, weir: Weir, tmp_path: Path) -> None:
     other = Vip("nat", "tcp", 4)
     path = tmp_path / "vip.pcapng"
@@ -130,6 +131,7 @@ def test_a_vip_is_picked_out(lab: Lab, weir: Weir, tmp_path: Path) -> None:
     assert packets and {p.said["vip"] for p in packets} == {other.name}
 
 
+@pytest.mark.slow
 def test_nothing_that_matches_is_an_empty_file_that_opens(lab: Lab, weir: Weir, tmp_path: Path) -> None:
     path = tmp_path / "none.pcapng"
     with capturing(weir, path, "--verdict", "drop_source_routed"):
@@ -138,6 +140,7 @@ def test_nothing_that_matches_is_an_empty_file_that_opens(lab: Lab, weir: Weir, 
     assert path.stat().st_size > 0 and "0 packets" in path.with_suffix(".log").read_text()
 
 
+@pytest.mark.slow
 def test_count_and_snaplen(lab: Lab, weir: Weir, tmp_path: Path) -> None:
     """Ends by itself after five packets, of which it keeps 60 bytes."""
     path = tmp_path / "count.pcapng"
@@ -149,6 +152,7 @@ def test_count_and_snaplen(lab: Lab, weir: Weir, tmp_path: Path) -> None:
     assert all(p.fields["frame.cap_len"] == "60" and int(p.fields["frame.len"]) > 60 for p in packets)
 
 
+@pytest.mark.slow
 def test_duration_ends_it(lab: Lab, weir: Weir, tmp_path: Path) -> None:
     path = tmp_path / "duration.pcapng"
     done = weir.ctl("capture", "-w", str(path), "--duration", "100ms")[1]
@@ -187,6 +191,7 @@ def test_what_does_not_exist_is_refused(lab: Lab, weir: Weir, tmp_path: Path, op
     assert not path.exists()
 
 
+@pytest.mark.slow
 def test_curl_and_tshark_read_it_live(lab: Lab, weir: Weir, tmp_path: Path) -> None:
     """The API's stream is the file: no program of ours is needed to read it."""
     path = tmp_path / "curl.pcapng"

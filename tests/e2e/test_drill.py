@@ -19,6 +19,8 @@ from spec import Vip  # noqa: E402
 from weir import Node  # noqa: E402
 from witness import Witness  # noqa: E402
 
+pytestmark = pytest.mark.slow
+
 KEYS = {"fault", "detected_ms", "restored_ms", "packets_lost", "connections_broken", "target", "met", "each_ms"}
 LOSES_NOTHING = {faults.control_killed, faults.reloads}
 

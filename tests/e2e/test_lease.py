@@ -18,7 +18,7 @@ from pair import INTERVAL_S, VIP, VIP_V6, Pair
 from traffic import http_once
 from weir import Weir
 
-pytestmark = pytest.mark.timing
+pytestmark = [pytest.mark.timing, pytest.mark.slow]
 
 MAC_OF = {"a": MAC_LB, "b": MAC.format(4)}
 

@@ -18,7 +18,7 @@ from lab import Lab  # noqa: E402
 from stage import Stage  # noqa: E402
 from weir import Node  # noqa: E402
 
-pytestmark = pytest.mark.timing
+pytestmark = [pytest.mark.timing, pytest.mark.slow]
 
 
 @pytest.fixture(scope="module")

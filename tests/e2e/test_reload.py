@@ -121,6 +121,7 @@ def test_control_killed_under_load_fails_no_request(lab: Lab, weir: Weir) -> Non
     assert weir.backend_states("pool-full-nat-tcp4") == states
 
 
+@pytest.mark.slow
 def test_control_killed_again_and_again(lab: Lab, weir: Weir) -> None:
     load = Load(lab.client, Vip("full-nat", "tcp", 4).address, 80)
     with load:

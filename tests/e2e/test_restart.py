@@ -162,6 +162,7 @@ def test_kill_9_of_the_dataplane_breaks_no_connection(lab: Lab, weir: Weir, mode
     assert adopted(weir)["refused"] == 0
 
 
+@pytest.mark.slow
 def test_it_is_killed_again_and_again(lab: Lab, weir: Weir) -> None:
     vip = Vip("full-nat", "tcp", 4)
     with no_resets(lab), Kept(lab, vip) as kept:
@@ -172,6 +173,7 @@ def test_it_is_killed_again_and_again(lab: Lab, weir: Weir) -> None:
     assert "took over" in str(events)
 
 
+@pytest.mark.slow
 def test_without_the_tables_connections_break(lab: Lab, node: Node, weir: Weir) -> None:
     """Negative control, and the limit of it: control holds the tables, so they are gone when both die at once."""
     vip = Vip("full-nat", "tcp", 4)
@@ -199,6 +201,7 @@ def test_control_killed_and_then_the_dataplane(lab: Lab, weir: Weir, mode: str) 
         assert kept.ask() == kept.answers
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ("nat", "full-nat"))
 def test_another_number_of_workers_keeps_connections(lab: Lab, node: Node, weir: Weir, mode: str) -> None:
     """1 -> 2 -> 1. In full-nat about half of the ports then belong to the worker that does not have the connection."""
@@ -239,6 +242,7 @@ def kill_many(weir: Weir, kills: int) -> None:
         weir.wait_ready()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kills", (3, pytest.param(100, marks=pytest.mark.slow)))
 def test_kills_leak_no_huge_pages(lab: Lab, node: Node, kills: int) -> None:
     node.stop()
@@ -297,6 +301,7 @@ def which_file(path: Path) -> tuple[int, int]:
     return path.stat().st_ino, path.stat().st_ctime_ns
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("program", ("weir-dataplane", "weir-control", "weirctl"))
 def test_the_upgrade_of_each_program_breaks_no_connection(lab: Lab, installed: Weir, program: str) -> None:
     weir = installed

@@ -77,6 +77,7 @@ def test_connections_come_from_all_addresses(lab: Lab, node: Node, family: int, 
     assert all(re.search(rf"inet6? {re.escape(str(address))}/", weir.lab.lb.ip("addr show")) for address in pool)
 
 
+@pytest.mark.slow
 def test_without_them_it_is_the_interfaces_own(lab: Lab, node: Node) -> None:
     """Negative control."""
     node.ensure(PLAIN)
@@ -87,6 +88,7 @@ def test_without_them_it_is_the_interfaces_own(lab: Lab, node: Node) -> None:
 # -- a backend that several VIPs have ---------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_vips_share_a_backend(lab: Lab, node: Node) -> None:
     """Three connections from one client port to one server, by three VIPs: three, because each has its own source."""
     weir = node.ensure(spec_of_one("full-nat"))
@@ -102,6 +104,7 @@ def test_vips_share_a_backend(lab: Lab, node: Node) -> None:
         connection.close(reset=True)
 
 
+@pytest.mark.slow
 def test_nat_refuses_what_could_not_be_told_apart(lab: Lab, node: Node) -> None:
     """Negative control: without a source of its own the second one's replies would be the first one's."""
     weir = node.ensure(spec_of_one("nat"))

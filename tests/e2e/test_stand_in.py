@@ -125,6 +125,7 @@ def test_control_dies_while_it_stands_in(lab: Lab, apart: Weir) -> None:
     apart.assert_closed_books()
 
 
+@pytest.mark.slow
 def test_without_its_pins_it_ends_with_control(lab: Lab, apart: Weir) -> None:
     """Negative control: what lets it go on is what control pins."""
     wait_until_it_could(apart)
@@ -137,6 +138,7 @@ def test_without_its_pins_it_ends_with_control(lab: Lab, apart: Weir) -> None:
         assert kept.ask_broken() == 2
 
 
+@pytest.mark.slow
 def test_both_die_at_once(lab: Lab, node: Node) -> None:
     """Direct return goes on without either, as far as hashes decide, and with their successors. What only their tables
     knew is lost with them, and not answered by anybody."""
@@ -175,6 +177,7 @@ def wait_for_another(weir: Weir) -> None:
     assert "has left is not used: " in weir.log(400)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("damage", "wait"), ((False, nothing_more), (False, wait_until_it_could_again), (True, wait_for_another)))
 def test_control_is_replaced_and_the_dataplane_dies(lab: Lab, apart: Weir, damage: bool, wait: Callable[[Weir], None]) -> None:
     """What an earlier control had ready is ready again, or else another one; it is given what the dataplane knew."""
@@ -204,6 +207,7 @@ def backends_of(lab: Lab, vips: list[Vip], count: int = 3) -> dict[str, set[str]
             for vip in vips}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("apart", [replace(SPEC, scheduler="rr", pool='persistence = { timeout = "1m" }\n')], indirect=True)
 def test_what_is_remembered_of_clients_goes_there_and_back(lab: Lab, apart: Weir) -> None:
     """Round robin alone gives three connections to three backends. TCP's VIPs are asked before and during, UDP's during."""
@@ -226,6 +230,7 @@ def test_what_is_remembered_of_clients_goes_there_and_back(lab: Lab, apart: Weir
 UDP_TIMEOUT_S = 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("apart", [replace(SPEC, vip=f'timeouts = {{ udp = "{UDP_TIMEOUT_S}s" }}\n')], indirect=True)
 def test_what_went_on_longer_than_its_timeout_is_as_young_as_it_was_there(lab: Lab, apart: Weir) -> None:
     """The dataplane's tables know nothing of the packets that the kernel's balancer has seen: for them it is over."""
@@ -254,6 +259,7 @@ def test_what_went_on_longer_than_its_timeout_is_as_young_as_it_was_there(lab: L
         assert ask() == before, "another backend, or another port towards it"
 
 
+@pytest.mark.slow
 def test_without_one_nothing_goes_on(lab: Lab, node: Node) -> None:
     """Negative control: with --no-stand-in the same client gets no answer."""
     node.stop()
@@ -270,6 +276,7 @@ def test_without_one_nothing_goes_on(lab: Lab, node: Node) -> None:
         weir.stop()
 
 
+@pytest.mark.slow
 def test_it_is_published_to(lab: Lab, apart: Weir) -> None:
     """Backends that fail, and that come back, while there is no dataplane."""
     wait_until_it_could(apart)
@@ -293,6 +300,7 @@ def retransmissions(lab: Lab) -> int:
     return int(text.split("TcpRetransSegs")[1].split()[0])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", MODES)
 def test_wrk_sees_no_failure_across_kill_9(lab: Lab, node: Node, mode: str) -> None:
     """Killed, and followed by another one that control starts: two changes of engine under load."""

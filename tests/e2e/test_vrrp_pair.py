@@ -15,6 +15,8 @@ from pair import PRIORITIES, SECOND4, VIP, Pair, skew_s
 from traffic import Load, http_once
 from weir import Weir
 
+pytestmark = pytest.mark.slow
+
 TARGET_S = 0.150
 HANDOVER_MARGIN_S = 0.010
 

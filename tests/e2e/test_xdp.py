@@ -83,6 +83,7 @@ def test_auto_takes_xdp_where_there_is_no_dataplane(lab: Lab, own: Weir, tmp_pat
     http_once(lab.client, VIP.address, VIP.port)
 
 
+@pytest.mark.slow
 def test_auto_takes_dpdk_where_it_can_run(lab: Lab, own: Weir) -> None:
     """Negative control of the one above, on the same device."""
     own.start(replace(SPEC, device="veth").toml().replace('mode = "dpdk"', 'mode = "auto"'))
@@ -93,6 +94,7 @@ def test_auto_takes_dpdk_where_it_can_run(lab: Lab, own: Weir) -> None:
     http_once(lab.client, VIP.address, VIP.port)
 
 
+@pytest.mark.slow
 def test_a_change_of_mode_takes_the_other_engine_off(lab: Lab, own: Weir) -> None:
     own.start()
     own.kill_control()
@@ -148,6 +150,7 @@ def test_another_control_puts_its_program_in_the_old_ones_place(lab: Lab, weir: 
     assert load.failures == []
 
 
+@pytest.mark.slow
 def test_connections_do_not_outlive_a_table_of_another_size(lab: Lab, own: Weir) -> None:
     """Negative control of those above: maps that cannot be taken up are replaced, and control says so."""
     own.start()
