@@ -104,7 +104,8 @@ make_engine(boost::asio::io_context& io, const Options& options, control::Engine
                                          .restart_running = restart_running};
     if (options.spawn_dataplane)
         settings.spawn_command = spawn_command(options);
-    if (options.stand_in && control::StandInEngine::fits(config))
+    settings.end_stalled = options.stand_in && control::StandInEngine::fits(config);
+    if (settings.end_stalled)
         return std::make_unique<control::StandInEngine>(io, std::move(settings), steering,
                                                         options.bpffs);
     control::StandInPins::remove_all(options.bpffs);

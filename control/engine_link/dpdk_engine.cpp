@@ -11,10 +11,7 @@ namespace weir::control {
 DpdkEngine::DpdkEngine(boost::asio::io_context& io, DpdkEngineSettings settings)
     : settings_(std::move(settings)),
       link_(io, settings_.runtime_directory + "/" + channel::kSocketName, link_handlers()),
-      start_timer_(io), look_timer_(io) {
-    if (!settings_.spawn_command.empty())
-        process_.emplace(io, settings_.spawn_command, [] {});
-}
+      process_(io, settings_.spawn_command, [] {}), start_timer_(io), look_timer_(io) {}
 
 EngineLink::Handlers DpdkEngine::link_handlers() {
     return {.ready =
@@ -39,24 +36,24 @@ Expected<void> DpdkEngine::start(const config::Config& /*config*/, Handlers hand
     handlers_ = std::move(handlers);
     handlers_.problems("engine", {"weir-dataplane is not connected"});
     link_.start();
-    if (process_) {
+    if (starts_it()) {
         // One that runs already answers at once.
         start_timer_.expires_after(EngineLink::kRetry * 2);
         start_timer_.async_wait([this](const boost::system::error_code& error) {
             if (error || link_.engine() != nullptr)
                 return;
             started_ = true;
-            process_->start();
+            process_.start();
         });
-        watch_workers();
     }
+    if (starts_it() || settings_.end_stalled)
+        watch_workers();
     return {};
 }
 
 void DpdkEngine::stop() {
     link_.stop();
-    if (process_)
-        process_->release();
+    process_.release();
     start_timer_.cancel();
     look_timer_.cancel();
 }
@@ -90,7 +87,7 @@ void DpdkEngine::look_at_workers() {
         spdlog::error("worker {} of weir-dataplane (pid {}) stands still: it is ended", worker,
                       engine->hello.pid);
         beats_.clear();
-        process_->end_stalled();
+        process_.end_stalled();
         return;
     }
 }
@@ -99,15 +96,14 @@ void DpdkEngine::ready(const Engine& engine, const std::shared_ptr<const Generat
     spdlog::info("engine: pid {}, {} worker(s), generation {}", engine.hello.pid,
                  engine.hello.workers, engine.hello.generation);
     start_timer_.cancel();
-    if (process_)
-        process_->adopt(static_cast<pid_t>(engine.hello.pid));
-    if (process_ && settings_.restart_running && !started_) {
+    process_.adopt(static_cast<pid_t>(engine.hello.pid));
+    if (starts_it() && settings_.restart_running && !started_) {
         spdlog::warn("the running dataplane was started with another configuration that needs a "
                      "restart; starting it anew");
         settings_.restart_running = false;
         if (running) // its connections go on in the fresh one, under the same numbers
             handlers_.adopt(running->state());
-        process_->restart();
+        process_.restart();
         return;
     }
     handlers_.problems("engine", {});
@@ -121,7 +117,7 @@ void DpdkEngine::lost(bool ended) {
 }
 
 std::string DpdkEngine::last_end() const {
-    return process_ && link_.engine() == nullptr ? process_->last_end() : std::string();
+    return link_.engine() == nullptr ? process_.last_end() : std::string();
 }
 
 Expected<std::vector<InterfaceFacts>> DpdkEngine::take_interfaces(const config::Config& config) {

@@ -1,13 +1,11 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// weir-dataplane as the controller's engine: the link to it, and its process when control is to
-// start it. A process of ours whose workers stand still is ended and started anew. One io_context,
-// one thread.
+// weir-dataplane as the controller's engine: the link to it, and its process, which control starts
+// where it is to. A process whose workers stand still is ended. One io_context, one thread.
 #pragma once
 
 #include <boost/asio/steady_timer.hpp>
 
 #include <cstdint>
-#include <optional>
 #include <vector>
 
 #include "control/engine_link/engine_link.hpp"
@@ -22,6 +20,9 @@ struct DpdkEngineSettings {
     // An engine that is found running was started with keys that are no longer so: end it and let
     // a fresh one start.
     bool restart_running = false;
+    // End one that stands still also where somebody else starts it: what it had to do is done by
+    // another meanwhile (StandInEngine).
+    bool end_stalled = false;
 };
 
 class DpdkEngine final : public ForwardingEngine {
@@ -53,6 +54,7 @@ private:
     EngineLink::Handlers link_handlers();
     void ready(const Engine& engine, const std::shared_ptr<const Generation>& running);
     void lost(bool ended);
+    [[nodiscard]] bool starts_it() const { return !settings_.spawn_command.empty(); }
     void watch_workers();
     void look_at_workers();
 
@@ -68,7 +70,7 @@ private:
     DpdkEngineSettings settings_;
     Handlers handlers_;
     EngineLink link_;
-    std::optional<EngineProcess> process_;
+    EngineProcess process_;
     boost::asio::steady_timer start_timer_;
     boost::asio::steady_timer look_timer_;
     std::vector<Beat> beats_;

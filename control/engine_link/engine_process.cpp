@@ -167,6 +167,8 @@ void EngineProcess::ended(int descriptor) {
 }
 
 void EngineProcess::launch_later() {
+    if (command_.empty())
+        return;
     timer_.expires_after(pause_);
     pause_ = std::clamp(pause_ * 2, kSecondPause, kLongestPause);
     timer_.async_wait([this](const boost::system::error_code& error) {

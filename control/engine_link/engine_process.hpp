@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // Starts weir-dataplane and starts it again when it ends (--spawn-dataplane). The child has its own
 // session and keeps nothing of control's but stderr, so it outlives control; a control process that
-// restarts is told its pid by the engine itself and watches it from then on. One io_context, one
-// thread.
+// restarts is told its pid by the engine itself and watches it from then on. Without a command it
+// only watches what somebody else starts, and starts again. One io_context, one thread.
 #pragma once
 
 #include <boost/asio/io_context.hpp>
@@ -30,11 +30,12 @@ public:
     static constexpr std::chrono::seconds kSettled{10}; // alive that long: the pauses start anew
 
     // `before_start` runs right before each start: what a killed engine left behind is cleared.
+    // `command` empty: nothing is started.
     EngineProcess(boost::asio::io_context& io, std::vector<std::string> command,
                   std::function<void()> before_start);
     ~EngineProcess();
 
-    // Starts it, and again whenever it ends.
+    // Starts it, and again whenever it ends. REQUIRES: a command.
     void start();
     // This engine runs already: watch it, start it again when it ends.
     void adopt(pid_t pid);
@@ -44,7 +45,7 @@ public:
     void restart();
     // It runs, or is stopped, but does nothing any more: SIGABRT, so that it leaves a core where
     // the system keeps them, and SIGKILL when that does not end it within kDumpTime. A fresh one
-    // follows.
+    // follows, where there is a command.
     void end_stalled();
     static constexpr std::chrono::milliseconds kDumpTime{500};
 

@@ -131,5 +131,24 @@ TEST_F(EngineProcessTest, WatchesOneThatRunsAlready) {
     end(second);
 }
 
+TEST_F(EngineProcessTest, WithoutACommandItEndsWhatStandsStillAndStartsNothing) {
+    const pid_t child = ::fork();
+    if (child == 0) {
+        ::pause();
+        ::_exit(0);
+    }
+    EngineProcess process(io_, {}, [this] { starts_++; });
+    process.adopt(child);
+    ::kill(child, SIGSTOP);
+    process.end_stalled();
+    ASSERT_TRUE(until([&] { return process.pid() == 0; }));
+    EXPECT_NE(process.last_end().find("was ended by signal 6"), std::string::npos)
+        << process.last_end();
+    io_.restart();
+    io_.run_for(2 * EngineProcess::kSecondPause);
+    EXPECT_EQ(starts_, 0);
+    EXPECT_EQ(process.pid(), 0);
+}
+
 } // namespace
 } // namespace weir::control

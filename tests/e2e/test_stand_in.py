@@ -126,6 +126,26 @@ def test_control_dies_while_it_stands_in(lab: Lab, apart: Weir) -> None:
 
 
 @pytest.mark.slow
+def test_one_that_stands_still_is_ended(lab: Lab, apart: Weir) -> None:
+    """Also where control has not started it: packets would go to its sockets, and no further."""
+    wait_until_it_could(apart)
+    vips = [Vip(mode, "tcp", 4) for mode in MODES]
+    with no_resets(lab):
+        opened = [Kept(lab, vip, 6) for vip in vips]
+        apart.dataplane.send_signal(signal.SIGSTOP)
+        wait_until_it_does(apart)
+        assert apart.dataplane.wait(10) == -signal.SIGABRT
+        for kept in opened:
+            assert kept.ask() == kept.answers, "another backend, or another port towards it"
+        apart.start_dataplane()
+        apart.wait_ready()
+        for kept in opened:
+            assert kept.ask() == kept.answers, "another backend, or another port towards it"
+            kept.close()
+    apart.assert_closed_books()
+
+
+@pytest.mark.slow
 def test_without_its_pins_it_ends_with_control(lab: Lab, apart: Weir) -> None:
     """Negative control: what lets it go on is what control pins."""
     wait_until_it_could(apart)
