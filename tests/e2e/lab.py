@@ -132,12 +132,12 @@ class Lab:
             ns.create()
         self.switch.ip("link add br0 type bridge stp_state 0 forward_delay 0 mcast_snooping 0")
         self.switch.ip("link set br0 up")
-        self._plug(self.router, "eth0", MAC_ROUTER, LAN4.format(1), LAN6.format(1))
-        self._plug(self.router, "eth1", MAC_ROUTER_SECOND, LAN4.format(3), LAN6.format(3))
-        self._plug(self.lb, UPLINK, MAC_LB, None, None, queues=2)
-        self._plug(self.neighbour, "eth0", MAC.format(0x11), NEIGHBOUR4, NEIGHBOUR6)
+        self.plug(self.router, "eth0", MAC_ROUTER, LAN4.format(1), LAN6.format(1))
+        self.plug(self.router, "eth1", MAC_ROUTER_SECOND, LAN4.format(3), LAN6.format(3))
+        self.plug(self.lb, UPLINK, MAC_LB, None, None, queues=2)
+        self.plug(self.neighbour, "eth0", MAC.format(0x11), NEIGHBOUR4, NEIGHBOUR6)
         for backend in self.backends:
-            self._plug(backend.ns, "eth0", backend.mac, backend.address(4), backend.address(6))
+            self.plug(backend.ns, "eth0", backend.mac, backend.address(4), backend.address(6))
             self._make_backend(backend)
         self._wire_client()
         self.neighbour.ip(f"route add {FAR4.format(0)}/24 via {ROUTER4}")
@@ -146,7 +146,8 @@ class Lab:
         self.client.sysctl("net.ipv4.ip_local_reserved_ports", "20000-29999")  # ports that tests name
         self.client.sysctl("net.ipv4.tcp_tw_reuse", 1)
 
-    def _plug(self, ns: Namespace, device: str, mac: str, v4: str | None, v6: str | None, queues: int = 1) -> None:
+    def plug(self, ns: Namespace, device: str, mac: str, v4: str | None, v6: str | None, queues: int = 1,
+             bridge: str = "br0") -> None:
         """A cable from DEVICE in NS to a port of the switch."""
         port = self.port_of(ns, device)
         count = f"numtxqueues {queues} numrxqueues {queues}"
@@ -155,7 +156,7 @@ class Lab:
         for where, name in ((self.switch, port), (ns, device)):
             where.run("ethtool", "-K", name, *OFFLOADS)
             where.ip(f"link set {name} up")
-        self.switch.ip(f"link set {port} master br0")
+        self.switch.ip(f"link set {port} master {bridge}")
         if v4:
             ns.ip(f"addr add {v4}/24 dev {device}")
         if v6:

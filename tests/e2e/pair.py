@@ -41,7 +41,7 @@ class Pair:
         self.lab, self.lateness = lab, lateness
         (lab.work / "vrrp.secret").write_text(SECRET)
         self.second = Namespace(f"{lab.tag}-lb2").create()
-        lab._plug(self.second, UPLINK, MAC.format(4), None, None, queues=2)
+        lab.plug(self.second, UPLINK, MAC.format(4), None, None, queues=2)
         other = SimpleNamespace(lb=self.second, work=lab.work / "second", bpffs=lab.bpffs / "second",
                                 reset_lb=lambda: None,
                                 let_xdp_send=lambda program: lab.let_xdp_send(program, self.second))
