@@ -151,6 +151,8 @@ class Weir:
             self.dataplane = None
         if self.spec.device != "tap":
             self.release_xdp()
+            if left := [pin.name for pin in self.pins.rglob("*") if not pin.is_dir()]:
+                raise LabError(f"--release-xdp has left {left} on the BPF filesystem")
         if late:
             raise LabError(f"{' and '.join(late)} did not end on SIGTERM within 10 s\n{self.log()}")
 
