@@ -13,6 +13,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <utility>
 
 #include "xdp/maps.h"
 #include "xdp/objects.hpp"
@@ -69,7 +70,8 @@ Expected<Steering::Program> Steering::open(uint32_t program_id) const {
                      interface_name(ifindex_) +
                      " is not this version of Weir's; detach it (`ip link set dev " +
                      interface_name(ifindex_) + " xdp off`) and restart the dataplane"};
-    return Program{program_id, std::move(descriptor), std::move(*programs)};
+    return Program{
+        .id = program_id, .descriptor = std::move(descriptor), .programs = std::move(*programs)};
 }
 
 Expected<SteeringProgram> Steering::find() {
@@ -89,8 +91,6 @@ Expected<SteeringProgram> Steering::find() {
     if (!program)
         return program.error();
     program_.emplace(std::move(*program));
-    if (auto pinned = pin(); !pinned)
-        return pinned.error();
     return SteeringProgram::kChanged;
 }
 
@@ -99,9 +99,8 @@ void Steering::unpin() const {
         ::unlink(pin_.c_str());
 }
 
-// In the place of that of an earlier program.
-Expected<void> Steering::pin() const {
-    if (pin_.empty())
+Expected<void> Steering::pin() {
+    if (pin_.empty() || std::exchange(program_->pin_tried, true))
         return {};
     unpin();
     if (bpf_obj_pin(program_->programs.get(), pin_.c_str()) != 0)

@@ -27,8 +27,7 @@ struct SteeringTargets {
 
 class Steering {
 public:
-    // `pin`: where on a BPF filesystem to pin the map of programs, which then keeps them without
-    // this process; empty: nowhere.
+    // `pin`: where on a BPF filesystem pin() pins; empty: nowhere.
     explicit Steering(unsigned ifindex, std::string pin = {})
         : ifindex_(ifindex), pin_(std::move(pin)) {}
 
@@ -48,6 +47,10 @@ public:
     // runs on the interface.
     Expected<bool> detach();
 
+    // Pins the attached program's map of programs, in the place of an earlier one's: it then keeps
+    // them without this process. Tried once a program; nothing else depends on it.
+    // REQUIRES: find() or connect() has found a program.
+    Expected<void> pin();
     // The map of programs ends with this process, or with its program.
     void unpin() const;
 
@@ -56,9 +59,9 @@ private:
         uint32_t id;
         Descriptor descriptor;
         Descriptor programs; // its map of them, which keeps its entries while somebody holds it
+        bool pin_tried = false;
     };
     Expected<Program> open(uint32_t program_id) const;
-    Expected<void> pin() const;
 
     unsigned ifindex_;
     std::string pin_;

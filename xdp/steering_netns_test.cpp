@@ -234,6 +234,7 @@ TEST_F(SteeringInNamespace, WhatIsPinnedIsCalledWhenNobodyHoldsItAnyMore) {
         ASSERT_TRUE(steering.attach());
         ASSERT_TRUE(
             steering.connect({.sorter = sorter_->program(), .balancer = balancer.descriptor()}));
+        ASSERT_TRUE(steering.pin());
     }
     EXPECT_EQ(ours_from_client(kVip).error(), 0) << "the balancer has taken it";
     {
@@ -244,6 +245,12 @@ TEST_F(SteeringInNamespace, WhatIsPinnedIsCalledWhenNobodyHoldsItAnyMore) {
         steering.unpin();
     }
     EXPECT_TRUE(kernel_answers(80)) << "nobody holds what was entered";
+    // Where nothing can be pinned it is steered all the same.
+    Steering steering(lab_->ifindex(), place.path() + "/none/b0");
+    ASSERT_TRUE(
+        steering.connect({.sorter = sorter_->program(), .balancer = balancer.descriptor()}));
+    EXPECT_FALSE(steering.pin());
+    EXPECT_EQ(ours_from_client(kVip).error(), 0);
 }
 
 TEST_F(SteeringInNamespace, AttachesOneOfItsOwnWhereTheDriverHasTakenItsOff) {

@@ -42,13 +42,23 @@ Expected<void> BpfSteering::steer(const SteeredInterface& interface) {
         return {};
     const std::string pin = pins_.empty() ? "" : pins_ + "/" + xdp::pin_name(interface.name);
     auto [entry, added] = steering_.try_emplace(interface.ifindex, interface.ifindex, pin);
-    return entry->second.connect(targets());
+    return connect(entry->second);
+}
+
+Expected<void> BpfSteering::connect(xdp::Steering& steering) const {
+    auto connected = steering.connect(targets());
+    if (!connected)
+        return connected;
+    if (const auto pinned = steering.pin(); !pinned)
+        spdlog::warn("what balances in a dataplane's place would end with weir-control: {}",
+                     pinned.error().sentence);
+    return connected;
 }
 
 void BpfSteering::set_balancer(std::optional<int> program) {
     balancer_ = program;
     for (auto& [ifindex, steering] : steering_)
-        if (auto connected = steering.connect(targets()); !connected)
+        if (auto connected = connect(steering); !connected)
             spdlog::warn("{}", connected.error().sentence);
 }
 
@@ -67,7 +77,7 @@ void BpfSteering::look_for_programs(bool attach) {
             continue;
         auto done = absent ? steering.attach() : Expected<void>();
         if (done)
-            done = steering.connect(targets());
+            done = connect(steering);
         if (!done)
             spdlog::debug("{}", done.error().sentence);
     }

@@ -48,6 +48,8 @@ private:
     Expected<void> guard(const SteeredInterface& interface, const xdp::MatchTableView& table,
                          std::uint64_t generation);
     Expected<void> steer(const SteeredInterface& interface);
+    // Enters the targets into the attached program, for longer than this process where it can be.
+    Expected<void> connect(xdp::Steering& steering) const;
     Expected<void> make_leases();
     [[nodiscard]] xdp::SteeringTargets targets() const {
         return {.sorter = sorter_ ? sorter_->program() : -1, .balancer = balancer_};
