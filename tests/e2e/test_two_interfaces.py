@@ -12,7 +12,7 @@ import pytest
 from lab import MAC, Lab
 from netns import wait_for
 from spec import BACKENDS, FAMILIES, Spec, Vip, backend_address
-from test_restart import Kept, no_resets
+from test_restart import Kept, no_resets, wait_for_successor
 from traffic import download, http_many, http_once, tally, udp_many
 from weir import BUILD, Node, Weir
 
@@ -117,8 +117,7 @@ def test_the_engine_is_replaced(lab: Lab, legs: TwoLegs) -> None:
         before = legs.dataplane_pids()
         if legs.spec.device != "xdp":
             os.kill(before[0], signal.SIGKILL)
-            wait_for("another dataplane runs", lambda: legs.dataplane_pids() not in ([], before), 20)
-            legs.wait_ready()
+            wait_for_successor(legs, before)
         for kept in opened:
             assert kept.ask() == kept.answers
             kept.close()
