@@ -10,7 +10,7 @@ namespace weir::dpdk {
 // memory as a burst has packets would wait for each other.
 class VipRun {
 public:
-    VipRun(Worker& worker, std::uint32_t vip) : worker_(worker), vip_(vip) {}
+    explicit VipRun(Worker& worker) : worker_(worker) {}
     ~VipRun() { store(); }
     VipRun(const VipRun&) = delete;
     VipRun& operator=(const VipRun&) = delete;
@@ -34,13 +34,14 @@ private:
     }
 
     Worker& worker_;
-    std::uint32_t vip_;
+    std::uint32_t vip_ = WEIR_NO_ROW;
     std::uint64_t packets_ = 0;
     std::uint64_t bytes_ = 0;
 };
 
-inline void count_rewritten(Worker& worker, VipRun& run, std::uint32_t vip,
-                            std::uint32_t backend_row, weir_verdict verdict, std::uint64_t bytes) {
+[[gnu::always_inline]] inline void count_rewritten(Worker& worker, VipRun& run, std::uint32_t vip,
+                                                   std::uint32_t backend_row, weir_verdict verdict,
+                                                   std::uint64_t bytes) {
     lb::BackendCounters& backend = worker.backend_counters(backend_row);
     if (verdict == WEIR_FORWARDED) {
         run.forwarded(vip, bytes);

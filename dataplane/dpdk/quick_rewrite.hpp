@@ -12,13 +12,31 @@
 
 namespace weir::dpdk {
 
+// Where the rows are that a sweep over a burst asks for packet by packet. For all that the compiler
+// knows, a byte written to a packet could have moved them; these it keeps.
+struct KeptRows {
+    explicit KeptRows(Worker& worker)
+        : vips(worker.state->vips()), backends(worker.state->backends()),
+          snat(worker.state->snat()), interfaces(worker.state->interfaces()),
+          members(worker.state->members().data()), hops(worker.state->next_hops().data()),
+          backend_counters(&worker.backend_counters(0)) {}
+
+    const std::span<const weir_vip_row> vips;
+    const std::span<const weir_backend_row> backends;
+    const std::span<const weir_snat_row> snat;
+    const std::span<const weir_interface_row> interfaces;
+    const std::uint32_t* const members;
+    const weir_next_hop_row* const hops;
+    lb::BackendCounters* const backend_counters;
+};
+
 // The next hop of a packet to this backend that leaves untagged and as it is; null when it cannot.
 [[gnu::always_inline]] inline const weir_next_hop_row*
-plain_way(const lb::ForwardingState& state, std::uint32_t backend, std::uint32_t l3_length) {
-    const std::uint32_t row = state.backends()[backend].next_hop;
+plain_way(const KeptRows& rows, std::uint32_t backend, std::uint32_t l3_length) {
+    const std::uint32_t row = rows.backends[backend].next_hop;
     if (row == WEIR_NO_ROW)
         return nullptr;
-    const weir_next_hop_row& hop = state.next_hops()[row];
+    const weir_next_hop_row& hop = rows.hops[row];
     return weir_hop_takes(&hop, l3_length) ? &hop : nullptr;
 }
 
@@ -41,11 +59,10 @@ plain_way(const lb::ForwardingState& state, std::uint32_t backend, std::uint32_t
 
 // To burst.backend[i]. `to`: its source, where the mode translates.
 [[gnu::always_inline]] inline weir_verdict
-quick_to_backend(const Worker& worker, Burst& burst, std::uint32_t i, const weir_vip_row& vip,
-                 const weir_packet& packet, weir_translation& to) {
-    const lb::ForwardingState& state = *worker.state;
-    const weir_backend_row& backend = state.backends()[burst.backend[i]];
-    const weir_next_hop_row* hop = plain_way(state, burst.backend[i], packet.l3_length);
+quick_to_backend(const Worker& worker, const KeptRows& rows, Burst& burst, std::uint32_t i,
+                 const weir_vip_row& vip, const weir_packet& packet, weir_translation& to) {
+    const weir_backend_row& backend = rows.backends[burst.backend[i]];
+    const weir_next_hop_row* hop = plain_way(rows, burst.backend[i], packet.l3_length);
     if (!hop)
         return WEIR_UNDECIDED;
     rte_mbuf* mbuf = burst.mbuf[i];
@@ -53,7 +70,7 @@ quick_to_backend(const Worker& worker, Burst& burst, std::uint32_t i, const weir
     if (weir_forward_encapsulates(vip.forward)) {
         weir_outer outer;
         if ((packet.tcp_flags & WEIR_TCP_SYN) ||
-            !weir_outer_for(&state.node(), &vip, &backend, burst.hash[i], &outer) ||
+            !weir_outer_for(&worker.state->node(), &vip, &backend, burst.hash[i], &outer) ||
             packet.l3_length > weir_inner_mtu(hop->mtu, &outer))
             return WEIR_UNDECIDED;
         return quick_encapsulate(mbuf, packet, outer, *hop);
@@ -67,7 +84,7 @@ quick_to_backend(const Worker& worker, Burst& burst, std::uint32_t i, const weir
         if (verdict != WEIR_UNDECIDED)
             return verdict;
     }
-    weir_write_macs(data, hop->destination_mac, hop->source_mac);
+    weir_write_hop_macs(data, hop);
     return WEIR_FORWARDED;
 }
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// The short way's first sweep, and the order of all.
+// Whom the short way's packets are for, and the order of its sweeps.
 #include "dataplane/dpdk/short_way.hpp"
 #include "dataplane/dpdk/known_connection.hpp"
 
@@ -8,22 +8,31 @@
 namespace weir::dpdk {
 namespace {
 
-// `ranges`: those of a SNAT address, else null.
-weir_match match_of(const weir_match_view& table, const weir_packet& packet,
-                    const weir_match_row*& ranges) {
-    ranges = ranges_alone(table, packet);
-    if (ranges) {
-        const weir_match match = weir_match_ranges(&table, ranges, packet.destination_port);
-        if (match.kind == WEIR_MATCH_SNAT)
-            return match;
-    }
-    ranges = nullptr;
-    return weir_match_packet(&table, &packet);
+bool is_between(const Destination& to, weir_be16 port) {
+    const std::uint16_t host_port = weir_swap16(port);
+    return host_port >= to.first_port && host_port <= to.last_port;
 }
 
-Destination find(const lb::ForwardingState& state, const weir_packet& packet) {
-    Destination to;
-    to.match = match_of(state.match(), packet, to.ranges);
+void match(const weir_match_view& table, const weir_packet& packet, Destination& to) {
+    const weir_match_row* ranges = ranges_alone(table, packet);
+    if (ranges) {
+        to.match = weir_match_ranges(&table, ranges, packet.destination_port);
+        if (to.match.kind == WEIR_MATCH_SNAT) {
+            const weir_range_row& first = table.ranges[ranges->range_first];
+            to.ranges = ranges;
+            to.first_port = first.first_port;
+            to.last_port = first.last_port;
+            if (ranges->range_count == 0 || !is_between(to, packet.destination_port))
+                to.first_port = 1, to.last_port = 0;
+            return;
+        }
+    }
+    to.match = weir_match_packet(&table, &packet);
+}
+
+Destination destination_of(const lb::ForwardingState& state, const weir_packet& packet) {
+    Destination to{};
+    match(state.match(), packet, to);
     if (to.match.kind == WEIR_MATCH_SNAT || to.match.kind == WEIR_MATCH_BACKEND) {
         to.guide = Guide::backend;
         to.routed = true;
@@ -40,122 +49,175 @@ Destination find(const lb::ForwardingState& state, const weir_packet& packet) {
     return to;
 }
 
-// Most packets are for what others shortly before them were for, which takes a glance.
-class Reader {
+// Fills the candidates. Most packets of a burst are for the same, or for what others shortly before
+// them were for, which takes a glance.
+class Finder {
 public:
-    Reader(Worker& worker, Burst& burst, Candidates& found)
-        : worker_(worker), recent_(*worker.recent_destinations), burst_(burst), found_(found) {}
+    Finder(Worker& worker, Burst& burst, Candidates& found)
+        : worker_(worker), recent_(*worker.recent_destinations), burst_(burst), found_(found),
+          plain_(found.plain) {}
 
-    void read(std::uint32_t i) {
-        const auto* data = rte_pktmbuf_mtod(burst_.mbuf[i], const std::uint8_t*);
-        const std::uint32_t bytes = rte_pktmbuf_data_len(burst_.mbuf[i]);
-        if (!glance(i, data, bytes))
-            look(i, data, bytes);
+    void find() {
+        find_each(
+            plain_.v4, [&](std::uint32_t i) -> const Destination& { return of_v4(i); },
+            [&](PacketSet among, std::uint32_t i, const Destination& to) {
+                return to.by_endpoint()  ? plain_.same_to_v4(among, i, kToEndpoint)
+                       : to.by_address() ? plain_.same_to_v4(among, i, kToAddress)
+                                         : set_of(i);
+            });
+        find_each(
+            plain_.v6, [&](std::uint32_t i) -> const Destination& { return of_v6(i); },
+            [&](PacketSet among, std::uint32_t i, const Destination& to) {
+                return to.by_endpoint() ? plain_.same_to_v6(among, i) : set_of(i);
+            });
+        if (const PacketSet unread = set_of_first(burst_.count) & ~plain_.all(); unread != 0)
+            stay_behind(~set_of_first(first_of(unread) + 1));
+        if (resets_ != 0)
+            stay_behind_resets();
+        remember();
     }
 
 private:
-    // False: it has to be looked at properly.
-    bool glance(std::uint32_t i, const std::uint8_t* data, std::uint32_t bytes) {
-        if (bytes < WEIR_PLAIN_LEAST_BYTES || !weir_is_plain_v4(data))
-            return false;
-        const Destination* to = recent_.find(data);
-        if (!to || !weir_plain_v4_is_sound(data, bytes))
-            return false;
-        weir_packet packet; // of which the compiler leaves out what is not asked for
-        weir_read_plain_v4(data, &packet);
-        if (to->guide == Guide::slot) {
-            if (!weir_says_nothing(&packet, &vip_of(*to)))
-                return false;
-            add_by_slot(i, *to);
+    // All packets for one in one go, as long as these are several. Where there are many
+    // destinations, looking for more of the same would not pay.
+    static constexpr int kSeveral = 4;
+
+    template <class Of, class Same> void find_each(PacketSet left, Of of, Same same) {
+        for (bool several = true; several && left != 0;) {
+            const std::uint32_t i = first_of(left);
+            const Destination& to = of(i);
+            const PacketSet set = same(left, i, to);
+            several = std::popcount(set) >= kSeveral;
+            take(set, to);
+            left &= ~set;
+        }
+        for_each(left, [&](std::uint32_t i) { take_one(i, of(i)); });
+    }
+
+    const Destination& of_v4(std::uint32_t i) {
+        const Destination* to = recent_.find_v4(plain_, i);
+        return to ? *to : look_up(i);
+    }
+    const Destination& of_v6(std::uint32_t i) {
+        const Destination* to = recent_.find_v6(plain_, i);
+        return to ? *to : look_up(i);
+    }
+
+    const Destination& look_up(std::uint32_t i) {
+        looked_up_ |= set_of(i);
+        new_[i] = with_packet(found_, i, [&](const weir_packet& packet) {
+            return destination_of(*worker_.state, packet);
+        });
+        return new_[i];
+    }
+
+    void remember() {
+        for_each(looked_up_ & plain_.v4,
+                 [&](std::uint32_t i) { recent_.remember_v4(plain_, i, new_[i]); });
+        for_each(looked_up_ & plain_.v6,
+                 [&](std::uint32_t i) { recent_.remember_v6(plain_, i, new_[i]); });
+    }
+
+    void take(PacketSet set, const Destination& to) {
+        set = admit(set, to);
+        if (set == set_of_first(burst_.count)) { // the usual burst, a few vectors
+            std::fill_n(found_.pool, kBurstSize, to.pool);
+            std::fill_n(burst_.match, kBurstSize, to.match);
         } else {
-            weir_match match = to->match;
-            if (!goes_on(packet, *to) || !is_for(packet, *to, match))
-                return false;
-            add_by_connection(i, match);
+            for_each(set, [&](std::uint32_t i) { note(i, to); });
         }
-        burst_.flows_v4.add(i, packet.flow);
-        found_.whole[i] = false;
-        return true;
+        if (to.guide == Guide::backend)
+            for_each(set, [&](std::uint32_t i) { look_closer(i, to); });
     }
 
-    void look(std::uint32_t i, const std::uint8_t* data, std::uint32_t bytes) {
-        weir_packet& packet = burst_.packet[i];
-        if (!weir_parse_plain(data, data + bytes, &packet)) {
-            reset_ = ~std::uint64_t{0}; // it may be one
+    [[gnu::always_inline]] void take_one(std::uint32_t i, const Destination& to) {
+        if (admit(set_of(i), to) == 0)
             return;
-        }
-        const bool by_destination =
-            last_.match.kind == WEIR_MATCH_VIP || last_.match.kind == WEIR_MATCH_SNAT;
-        if (!by_destination || !weir_same_endpoint(&packet.flow, &last_flow_)) {
-            last_flow_ = packet.flow;
-            last_ = find(*worker_.state, packet);
-        }
-        switch (last_.guide) {
+        note(i, to);
+        if (to.guide == Guide::backend)
+            look_closer(i, to);
+    }
+
+    // Those of the set that may go on.
+    [[gnu::always_inline]] PacketSet admit(PacketSet set, const Destination& to) {
+        switch (to.guide) {
         case Guide::none:
-            return;
+            return 0;
         case Guide::slot:
-            if (last_.in_tunnel && !weir_says_nothing(&packet, &vip_of(last_)))
-                return; // where it comes from is to be remembered
-            add_by_slot(i, last_);
-            break;
-        default:
-            if (!goes_on(packet, last_) && !watch(i, packet, last_))
-                return;
-            add_by_connection(i, last_.match);
+            if (to.in_tunnel) { // what would tell where its clients are is to be remembered
+                set &= plain_.tcp & plain_.quiet;
+                found_.in_tunnel |= set;
+            }
+            found_.by_slot |= set;
+            return set;
+        case Guide::client:
+            resets_ |= set & plain_.reset;
+            found_.watched |= set & ~goes_on(to);
+            found_.of_clients |= set;
+            return set;
+        case Guide::backend:
+            resets_ |= set & plain_.reset;
+            set &= goes_on(to);
+            found_.of_backends |= set;
+            return set;
         }
-        found_.whole[i] = true;
-        if (packet.family == 6)
-            return burst_.flows_v6.add(i, packet.flow);
-        burst_.flows_v4.add(i, packet.flow);
-        if (last_.match.kind != WEIR_MATCH_SNAT || last_.ranges)
-            recent_.remember(data, last_);
+        return 0;
     }
 
-    // What a glance leaves open. SNAT: which port of the address, which sets `match`. `nat`:
-    // whether the backend's packet is for nobody here.
-    bool is_for(const weir_packet& packet, const Destination& to, weir_match& match) const {
+    void note(std::uint32_t i, const Destination& to) {
+        found_.pool[i] = to.pool;
+        burst_.match[i] = to.match;
+    }
+
+    // What a glance leaves open. SNAT: which port of the address. `nat`: whether the backend's
+    // packet is for nobody here.
+    [[gnu::always_inline]] void look_closer(std::uint32_t i, const Destination& to) {
+        const auto port = static_cast<weir_be16>(plain_.flow_v4[1][i] >> 16);
+        if ((plain_.v6 & set_of(i)) != 0) // was looked up
+            return;
+        if (to.by_address() && is_between(to, port)) [[likely]]
+            return;
+        if (!is_for(i, port, to))
+            found_.of_backends &= ~set_of(i);
+    }
+
+    [[gnu::noinline]] bool is_for(std::uint32_t i, weir_be16 port, const Destination& to) {
         const weir_match_view& table = worker_.state->match();
-        if (to.ranges)
-            match = weir_match_ranges(&table, to.ranges, packet.destination_port);
-        else if (match.kind == WEIR_MATCH_BACKEND)
+        if (to.by_address()) {
+            burst_.match[i] = weir_match_ranges(&table, to.ranges, port);
+            return burst_.match[i].kind == WEIR_MATCH_SNAT;
+        }
+        return !to.by_source() || with_packet(found_, i, [&](const weir_packet& packet) {
             return weir_match_destination(&table, &packet).kind == WEIR_MATCH_EMPTY;
-        return match.kind == to.match.kind;
+        });
     }
 
-    const weir_vip_row& vip_of(const Destination& to) const {
-        return worker_.state->vips()[to.match.index];
+    // Those that change nothing. Only after a reset from its own side does such a packet.
+    PacketSet goes_on(const Destination& to) const {
+        return to.routed ? plain_.quiet & plain_.routable : plain_.quiet;
     }
 
-    void add_by_slot(std::uint32_t i, const Destination& to) {
-        burst_.vip[i] = to.match.index;
-        found_.in_tunnel[found_.by_slot_count] = to.in_tunnel;
-        found_.pool[found_.by_slot_count] = to.pool;
-        found_.by_slot[found_.by_slot_count++] = static_cast<std::uint8_t>(i);
+    // What comes behind a reset of its own side, or behind what may be one, waits for the stages.
+    void stay_behind(PacketSet set) {
+        found_.watched |= found_.of_clients & set;
+        found_.of_backends &= ~set;
     }
 
-    void add_by_connection(std::uint32_t i, const weir_match& match) {
-        burst_.match[i] = match;
-        found_.by_connection[found_.by_connection_count++] = static_cast<std::uint8_t>(i);
-    }
-
-    // It changes nothing. Only after a reset from its own side does it.
-    bool goes_on(const weir_packet& packet, const Destination& to) const {
-        return weir_is_quiet(&packet) && !(to.routed && packet.ttl <= 1) &&
-               (reset_ == 0 || (reset_ & bit_of(packet)) == 0);
-    }
-
-    // Of those that do not go on, a client's are to be known to those behind them.
-    bool watch(std::uint32_t i, const weir_packet& packet, const Destination& to) {
-        if (packet.tcp_flags & WEIR_TCP_RST)
-            reset_ |= bit_of(packet);
-        found_.watched |= 1u << i;
-        return to.guide == Guide::client;
+    void stay_behind_resets() {
+        std::uint64_t reset = 0;
+        for_each(resets_ | found_.of_clients | found_.of_backends, [&](std::uint32_t i) {
+            if ((reset & bit_of(i)) != 0)
+                stay_behind(set_of(i));
+            if ((resets_ & set_of(i)) != 0)
+                reset |= bit_of(i);
+        });
     }
 
     // Few flows of a burst share one.
-    static std::uint64_t bit_of(const weir_packet& packet) {
+    std::uint64_t bit_of(std::uint32_t i) const {
+        const bool is_v4 = (plain_.v4 & set_of(i)) != 0;
         const std::uint64_t ports =
-            weir_flow_ports_word(packet.source_port, packet.destination_port, 0);
+            (is_v4 ? plain_.flow_v4[1][i] : plain_.flow_v6[4][i]) & 0xffffffff;
         return std::uint64_t{1} << (ports * 0x9e3779b97f4a7c15 >> 58);
     }
 
@@ -163,17 +225,42 @@ private:
     RecentDestinations& recent_;
     Burst& burst_;
     Candidates& found_;
-    Destination last_; // of what was looked at
-    weir_flow last_flow_{};
-    std::uint64_t reset_ = 0; // flows of which a reset was left to the stages
+    const PlainBurst& plain_;
+    PacketSet resets_ = 0; // of connections
+    PacketSet looked_up_ = 0;
+    Destination new_[kBurstSize]; // of what was looked up
 };
 
-void read(Worker& worker, Burst& burst, Candidates& found) {
-    Reader reader(worker, burst, found);
-    for (std::uint32_t i = 0; i < burst.count; i++)
-        reader.read(i);
-    burst.flows_v4.compute(worker.state->hash_key(), burst.hash, burst.count);
-    burst.flows_v6.compute(worker.state->hash_key(), burst.hash, burst.count);
+void hash_flows(const lb::ForwardingState& state, Burst& burst, const PlainBurst& plain) {
+    const PacketSet all = set_of_first(burst.count);
+    if (plain.v4 == all)
+        return lb::flow_hashes_v4(state.hash_key(), plain.flow_v4, burst.hash, burst.count);
+    if (plain.v6 == all)
+        return lb::flow_hashes_v6(state.hash_key(), plain.flow_v6, burst.hash, burst.count);
+    alignas(64) std::uint64_t hash[kBurstSize];
+    const auto keep = [&](PacketSet set) {
+        for_each(set, [&](std::uint32_t i) { burst.hash[i] = hash[i]; });
+    };
+    if (plain.v4 != 0) {
+        lb::flow_hashes_v4(state.hash_key(), plain.flow_v4, hash, burst.count);
+        keep(plain.v4);
+    }
+    if (plain.v6 != 0) {
+        lb::flow_hashes_v6(state.hash_key(), plain.flow_v6, hash, burst.count);
+        keep(plain.v6);
+    }
+}
+
+void look_at(PlainFrames& frames, const Burst& burst) {
+    const std::uint32_t count = burst.count;
+    frames.count = count;
+    for (std::uint32_t i = 0; i < count; i++) {
+        const rte_mbuf* const mbuf = burst.mbuf[i];
+        auto* const data = rte_pktmbuf_mtod(mbuf, std::uint8_t*);
+        rte_prefetch0(data);
+        frames.data[i] = data;
+        frames.bytes[i] = rte_pktmbuf_data_len(mbuf);
+    }
 }
 
 } // namespace
@@ -182,20 +269,21 @@ bool forward_shortly(Worker& worker, Burst& burst) {
     if (!worker.state || !worker.short_way.worth() || burst.origin != Origin::port ||
         worker.capture.on())
         return false;
-    for (std::uint32_t i = 0; i < burst.count; i++)
-        rte_prefetch0(rte_pktmbuf_mtod(burst.mbuf[i], const void*));
     Candidates found;
-    read(worker, burst, found);
-    VipRun run(worker, WEIR_NO_ROW);
-    if (found.by_connection_count != 0)
+    look_at(found.frames, burst);
+    found.plain.read(found.frames);
+    Finder(worker, burst, found).find();
+    hash_flows(*worker.state, burst, found.plain);
+    if ((found.of_clients | found.of_backends) != 0)
         foresee_connections(worker, burst, found);
-    std::uint32_t gone = 0;
-    if (found.by_slot_count != 0)
-        gone += forward_by_slots(worker, burst, found, run);
-    if (found.by_connection_count != 0)
-        gone += forward_by_connections(worker, burst, found, run);
-    worker.short_way.tried(2 * gone >= burst.count);
-    return gone == burst.count;
+    PacketSet gone = 0;
+    if (found.by_slot != 0)
+        gone |= forward_by_slots(worker, burst, found);
+    if ((found.of_clients | found.of_backends) != 0)
+        gone |= forward_by_connections(worker, burst, found);
+    const auto count = static_cast<std::uint32_t>(std::popcount(gone));
+    worker.short_way.tried(2 * count >= burst.count);
+    return count == burst.count;
 }
 
 } // namespace weir::dpdk

@@ -1,86 +1,283 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // The short way of packets that belong to a known connection and leave it as it is, but for its
-// age.
-#include "dataplane/dpdk/known_connection.hpp"
+// age. What known_connection.hpp says of any packet, said of plain ones by their columns.
 #include "dataplane/dpdk/quick_rewrite.hpp"
 #include "dataplane/dpdk/short_way.hpp"
 
 namespace weir::dpdk {
 namespace {
 
-// `changes`: it may change its connection, so what follows has to wait for the stages.
-[[gnu::always_inline]] inline weir_verdict to_backend(Worker& worker, Burst& burst, std::uint32_t i,
-                                                      const weir_packet& packet, bool watched,
-                                                      bool& changes) {
-    const std::uint32_t row = burst.match[i].index;
-    const weir_vip_row& vip = worker.state->vips()[row];
-    const lb::EntryIndex entry = find_of_client(worker, burst.hash[i], burst.hint[i], row, packet);
-    if (entry == lb::kNoEntry)
-        return WEIR_UNDECIDED;
-    changes = !stays_as_it_is(worker, entry, burst.mbuf[i], packet);
-    if (changes || watched)
-        return WEIR_UNDECIDED;
-    weir_translation to{};
-    burst.backend[i] = go_on_to_backend(worker, entry, vip, to);
-    if (burst.backend[i] == WEIR_NO_ROW)
-        return WEIR_UNDECIDED;
-    burst.vip[i] = row;
-    return quick_to_backend(worker, burst, i, vip, packet, to);
+// What is of one family only.
+struct V4 {
+    static weir_address source(const PlainBurst& plain, std::uint32_t i) {
+        return weir_address_from_v4(static_cast<weir_be32>(plain.flow_v4[0][i]));
+    }
+    static weir_address destination(const PlainBurst& plain, std::uint32_t i) {
+        return weir_address_from_v4(static_cast<weir_be32>(plain.flow_v4[0][i] >> 32));
+    }
+    static std::uint32_t ports(const PlainBurst& plain, std::uint32_t i) {
+        return static_cast<std::uint32_t>(plain.flow_v4[1][i]);
+    }
+    static void translate(std::uint8_t* frame, const PlainBurst& plain, std::uint32_t i,
+                          const weir_translation& to) {
+        const std::uint64_t flow[] = {plain.flow_v4[0][i], plain.flow_v4[1][i]};
+        weir_translate_plain_v4(frame, flow, (plain.tcp & set_of(i)) != 0, &to);
+    }
+};
+
+struct V6 {
+    static weir_address source(const PlainBurst& plain, std::uint32_t i) {
+        return {{plain.flow_v6[0][i], plain.flow_v6[1][i]}};
+    }
+    static weir_address destination(const PlainBurst& plain, std::uint32_t i) {
+        return {{plain.flow_v6[2][i], plain.flow_v6[3][i]}};
+    }
+    static std::uint32_t ports(const PlainBurst& plain, std::uint32_t i) {
+        return static_cast<std::uint32_t>(plain.flow_v6[4][i]);
+    }
+    static void translate(std::uint8_t* frame, const PlainBurst& plain, std::uint32_t i,
+                          const weir_translation& to) {
+        const std::uint64_t flow[] = {plain.flow_v6[0][i], plain.flow_v6[1][i], plain.flow_v6[2][i],
+                                      plain.flow_v6[3][i], plain.flow_v6[4][i]};
+        weir_translate_plain_v6(frame, flow, (plain.tcp & set_of(i)) != 0, &to);
+    }
+};
+
+weir_be16 source_port(std::uint32_t ports) {
+    return static_cast<weir_be16>(ports);
+}
+weir_be16 destination_port(std::uint32_t ports) {
+    return static_cast<weir_be16>(ports >> 16);
 }
 
-[[gnu::always_inline]] inline weir_verdict to_client(Worker& worker, Burst& burst, std::uint32_t i,
-                                                     const weir_packet& packet) {
-    const lb::EntryIndex entry =
-        find_of_backend(worker, burst.hash[i], burst.hint[i], burst.match[i], packet);
-    if (entry == lb::kNoEntry)
-        return WEIR_UNDECIDED;
-    const lb::HotRow& row = worker.table.row(entry);
-    const lb::LastHop* hop = worker.last_hops.find(static_cast<std::uint16_t>(row.last_hop));
-    if (!hop || !go_on_to_client(worker, entry))
-        return WEIR_UNDECIDED;
-    burst.vip[i] = row.vip;
-    burst.backend[i] = row.backend;
-    return quick_to_client(worker, burst, i, *hop, packet,
-                           translation_to_client(*worker.state, row));
+// With what fills up the frame, if anything does.
+std::uint32_t l3_length(const Candidates& found, std::uint32_t i) {
+    return found.frames.bytes[i] - WEIR_ETHERNET_BYTES;
+}
+
+// Whether a client's packet finds things as they were: by this the connection neither moves nor
+// ends.
+[[gnu::always_inline]] inline bool stays_as_it_is(const Worker& worker, const KeptRows& rows,
+                                                  const lb::RowTail& row, const std::uint8_t* frame,
+                                                  std::uint32_t interface) {
+    return row.backend() < rows.backends.size() &&
+           rows.backends[row.backend()].state == WEIR_BACKEND_UP &&
+           worker.last_hops.is_untagged(row.last_hop(), weir_load64(weir_ethernet_source(frame)),
+                                        static_cast<std::uint8_t>(interface));
+}
+
+// Packets of clients, up to the first by which its connection may change: what follows has to wait.
+// Those of connections that go on as they are: burst.entry, burst.backend.
+template <class Family>
+PacketSet known_of_clients(Worker& worker, Burst& burst, const Candidates& found, PacketSet set,
+                           bool& changes) {
+    const KeptRows rows(worker);
+    PacketSet known = 0;
+    for (; set != 0; set &= set - 1) {
+        const std::uint32_t i = first_of(set);
+        const std::uint32_t ports = Family::ports(found.plain, i);
+        const lb::ForwardKey key = lb::forward_key(
+            Family::source(found.plain, i), source_port(ports), destination_port(ports),
+            static_cast<std::uint16_t>(burst.match[i].index));
+        lb::EntryIndex entry = burst.hint[i];
+        if (!worker.table.is_forward(entry, key)) [[unlikely]]
+            entry = worker.table.find_forward(lb::index_hash(burst.hash[i]), key);
+        if (entry == lb::kNoEntry)
+            continue;
+        const lb::RowTail tail(worker.table.row(entry));
+        if (!stays_as_it_is(worker, rows, tail, found.frames.data[i], burst.mbuf[i]->port)) {
+            changes = true;
+            break;
+        }
+        if (!weir_state_complete(tail.state()))
+            continue;
+        burst.entry[i] = entry;
+        burst.backend[i] = tail.backend();
+        known |= set_of(i);
+    }
+    return known & ~found.watched;
+}
+
+[[gnu::noinline]] weir_verdict send_in_tunnel(Worker& worker, Burst& burst, const Candidates& found,
+                                              std::uint32_t i) {
+    const KeptRows rows(worker);
+    return with_packet(
+        found, i, [&](const weir_packet& packet) __attribute__((always_inline)) {
+            weir_translation none{};
+            return quick_to_backend(worker, rows, burst, i, rows.vips[burst.match[i].index], packet,
+                                    none);
+        });
+}
+
+// Those that leave.
+template <class Family>
+PacketSet send_to_backends(Worker& worker, Burst& burst, const Candidates& found, PacketSet set) {
+    const KeptRows rows(worker);
+    VipRun run(worker);
+    PacketSet gone = 0;
+    for_each(
+        set, [&](std::uint32_t i) __attribute__((always_inline)) {
+            const std::uint32_t vip_row = burst.match[i].index;
+            const weir_vip_row& vip = rows.vips[vip_row];
+            const std::uint32_t backend_row = burst.backend[i];
+            const weir_backend_row& backend = rows.backends[backend_row];
+            const std::uint64_t bytes = rte_pktmbuf_pkt_len(burst.mbuf[i]);
+            std::uint8_t* const frame = found.frames.data[i];
+            weir_verdict verdict = WEIR_FORWARDED;
+            if (weir_forward_encapsulates(vip.forward)) {
+                verdict = send_in_tunnel(worker, burst, found, i);
+                if (verdict == WEIR_UNDECIDED)
+                    return;
+            } else {
+                const weir_next_hop_row* hop = plain_way(rows, backend_row, l3_length(found, i));
+                if (!hop)
+                    return;
+                if (!weir_forward_is_dsr(vip.forward)) {
+                    const lb::HotRow& row = worker.table.row(burst.entry[i]);
+                    const std::uint32_t ports = Family::ports(found.plain, i);
+                    weir_translation to{row.client, backend.address, row.client_port,
+                                        weir_backend_port(&backend, destination_port(ports))};
+                    if (vip.forward == WEIR_FORWARD_FULL_NAT) {
+                        const lb::RowTail tail(row);
+                        if (tail.snat_address() >= rows.snat.size())
+                            return;
+                        to.source = rows.snat[tail.snat_address()].address;
+                        to.source_port = row.snat_port;
+                    }
+                    Family::translate(frame, found.plain, i, to);
+                }
+                weir_write_hop_macs(frame, hop);
+                burst.out_interface[i] = hop->interface;
+            }
+            worker.table.touch(burst.entry[i], worker.now_s);
+            burst.verdict[i] = static_cast<std::uint8_t>(verdict);
+            count_rewritten(worker, run, vip_row, backend_row, verdict, bytes);
+            if (verdict == WEIR_FORWARDED)
+                gone |= set_of(i);
+        });
+    return gone;
+}
+
+// Whether the row's connection is the one whose backend sent this packet.
+template <class Family>
+[[gnu::always_inline]] inline bool is_reply_of(const KeptRows& rows, const PlainBurst& plain,
+                                               std::uint32_t i, const weir_match& match,
+                                               const lb::HotRow& row) {
+    const lb::RowTail tail(row);
+    if (row.vip >= rows.vips.size() || tail.backend() >= rows.backends.size())
+        return false;
+    const std::uint32_t ports = Family::ports(plain, i);
+    const weir_address destination = Family::destination(plain, i);
+    const bool to_us =
+        match.kind == WEIR_MATCH_SNAT
+            ? tail.snat_address() == match.index && row.snat_port == destination_port(ports)
+            : row.snat_port == 0 && row.client_port == destination_port(ports) &&
+                  weir_address_equal(&row.client, &destination);
+    const weir_backend_row& backend = rows.backends[tail.backend()];
+    const weir_address source = Family::source(plain, i);
+    const bool by_tcp = rows.vips[row.vip].protocol == WEIR_IP_TCP;
+    return to_us && by_tcp == ((plain.tcp & set_of(i)) != 0) &&
+           weir_backend_port(&backend, row.service_port) == source_port(ports) &&
+           weir_address_equal(&backend.address, &source);
+}
+
+// Packets of backends whose connections go on as they are: burst.entry.
+template <class Family>
+PacketSet known_of_backends(Worker& worker, Burst& burst, const Candidates& found, PacketSet set) {
+    const KeptRows rows(worker);
+    PacketSet known = 0;
+    for_each(
+        set, [&](std::uint32_t i) __attribute__((always_inline)) {
+            const weir_match match = burst.match[i];
+            const auto matches = [&](const lb::HotRow& row) __attribute__((always_inline)) {
+                return is_reply_of<Family>(rows, found.plain, i, match, row);
+            };
+            lb::EntryIndex entry = burst.hint[i];
+            if (!worker.table.is_reply(entry, matches)) [[unlikely]]
+                entry = worker.table.find_reply(lb::index_hash(burst.hash[i]), matches);
+            if (entry == lb::kNoEntry ||
+                !weir_state_complete(lb::RowTail(worker.table.row(entry)).state()))
+                return;
+            burst.entry[i] = entry;
+            known |= set_of(i);
+        });
+    return known;
+}
+
+template <class Family>
+PacketSet send_to_clients(Worker& worker, Burst& burst, const Candidates& found, PacketSet set) {
+    const KeptRows rows(worker);
+    VipRun run(worker);
+    PacketSet gone = 0;
+    for_each(
+        set, [&](std::uint32_t i) __attribute__((always_inline)) {
+            const lb::EntryIndex entry = burst.entry[i];
+            const lb::HotRow& row = worker.table.row(entry);
+            const lb::RowTail tail(row);
+            const lb::LastHop* hop = worker.last_hops.find(tail.last_hop());
+            if (!hop || hop->interface >= rows.interfaces.size() || hop->vlan_tci != WEIR_NO_VLAN)
+                return;
+            const weir_interface_row& interface = rows.interfaces[hop->interface];
+            if (l3_length(found, i) > interface.mtu)
+                return;
+            const std::uint32_t vip = row.vip;
+            std::uint8_t* const frame = found.frames.data[i];
+            Family::translate(
+                frame, found.plain, i,
+                {rows.vips[vip].address, row.client, row.service_port, row.client_port});
+            weir_write_macs(frame, hop->mac, interface.mac);
+            worker.table.touch(entry, worker.now_s);
+            burst.out_interface[i] = hop->interface;
+            burst.verdict[i] = WEIR_REPLIED;
+            count_rewritten(worker, run, vip, tail.backend(), WEIR_REPLIED,
+                            rte_pktmbuf_pkt_len(burst.mbuf[i]));
+            gone |= set_of(i);
+        });
+    return gone;
+}
+
+template <class Family>
+PacketSet forward(Worker& worker, Burst& burst, const Candidates& found, PacketSet set,
+                  bool of_clients, bool& changes) {
+    if (of_clients)
+        return send_to_backends<Family>(
+            worker, burst, found, known_of_clients<Family>(worker, burst, found, set, changes));
+    return send_to_clients<Family>(worker, burst, found,
+                                   known_of_backends<Family>(worker, burst, found, set));
+}
+
+// The packets of `left` up to the first that is not of `kind`.
+PacketSet run_of(PacketSet left, PacketSet kind) {
+    const PacketSet other = left & ~kind;
+    return other == 0 ? left : left & (set_of(first_of(other)) - 1);
 }
 
 } // namespace
 
 void foresee_connections(const Worker& worker, Burst& burst, Candidates& found) {
-    std::uint32_t kept = 0;
-    for (std::uint32_t k = 0; k < found.by_connection_count; k++) {
-        const std::uint32_t i = found.by_connection[k];
-        if (!is_ours(worker, burst, found, burst.match[i], i))
-            continue;
-        worker.table.prefetch_index(lb::index_hash(burst.hash[i]));
-        found.by_connection[kept++] = found.by_connection[k];
-    }
-    found.by_connection_count = kept;
+    found.of_clients = ours(worker, burst, found, found.of_clients);
+    found.of_backends = ours(worker, burst, found, found.of_backends);
+    for_each(found.of_clients | found.of_backends,
+             [&](std::uint32_t i) { worker.table.prefetch_index(lb::index_hash(burst.hash[i])); });
 }
 
-std::uint32_t forward_by_connections(Worker& worker, Burst& burst, const Candidates& found,
-                                     VipRun& run) {
-    for (std::uint32_t k = 0; k < found.by_connection_count; k++) {
-        const std::uint32_t i = found.by_connection[k];
+PacketSet forward_by_connections(Worker& worker, Burst& burst, const Candidates& found) {
+    for_each(found.of_clients | found.of_backends, [&](std::uint32_t i) {
         burst.hint[i] = worker.table.prefetch_row(lb::index_hash(burst.hash[i]));
-    }
-    std::uint32_t gone = 0;
+    });
+    // In their order, those of one kind that follow each other together.
+    PacketSet gone = 0;
     bool changes = false;
-    for (std::uint32_t k = 0; k < found.by_connection_count && !changes; k++) {
-        const std::uint32_t i = found.by_connection[k];
-        const std::uint64_t bytes = rte_pktmbuf_pkt_len(burst.mbuf[i]);
-        const weir_verdict verdict = with_packet(
-            burst, found, i, [&](const weir_packet& packet) __attribute__((always_inline)) {
-                return burst.match[i].kind == WEIR_MATCH_VIP
-                           ? to_backend(worker, burst, i, packet, (found.watched >> i & 1) != 0,
-                                        changes)
-                           : to_client(worker, burst, i, packet);
-            });
-        if (verdict == WEIR_UNDECIDED)
-            continue;
-        burst.verdict[i] = static_cast<std::uint8_t>(verdict);
-        count_rewritten(worker, run, burst.vip[i], burst.backend[i], verdict, bytes);
-        gone += lb::class_of(verdict) == WEIR_CLASS_FORWARD;
+    for (PacketSet left = found.of_clients | found.of_backends; left != 0 && !changes;) {
+        const PacketSet first = left & -left;
+        const bool is_v4 = (found.plain.v4 & first) != 0;
+        const PacketSet family = is_v4 ? found.plain.v4 : found.plain.v6;
+        const bool of_client = (found.of_clients & first) != 0;
+        const PacketSet run =
+            run_of(left, family & (of_client ? found.of_clients : found.of_backends));
+        gone |= is_v4 ? forward<V4>(worker, burst, found, run, of_client, changes)
+                      : forward<V6>(worker, burst, found, run, of_client, changes);
+        left &= ~run;
     }
     return gone;
 }

@@ -10,89 +10,103 @@
 namespace weir::dpdk {
 namespace {
 
-// Null slots: of flows that may have an entry, and of another worker's.
-void find_slots(const Worker& worker, Burst& burst, const Candidates& found) {
-    for (std::uint32_t k = 0; k < found.by_slot_count; k++) {
-        const std::uint32_t i = found.by_slot[k];
-        burst.slot[i] = nullptr;
-        if (worker.exceptions->may_have(burst.hash[i]) ||
-            !is_ours(worker, burst, found, {WEIR_MATCH_VIP, burst.vip[i]}, i))
-            continue;
-        burst.slot[i] = worker.state->slot_of(*found.pool[k], burst.hash[i]);
-        rte_prefetch0(burst.slot[i]);
-    }
-}
-
-void find_backends(Worker& worker, Burst& burst, const Candidates& found) {
-    const weir_backend_row* backends = worker.state->backends().data();
-    for (std::uint32_t k = 0; k < found.by_slot_count; k++) {
-        const std::uint32_t i = found.by_slot[k];
-        burst.backend[i] =
-            burst.slot[i] ? worker.state->member_in(*found.pool[k], *burst.slot[i]) : WEIR_NO_ROW;
-        if (burst.backend[i] == WEIR_NO_ROW)
-            continue;
-        rte_prefetch0(&backends[burst.backend[i]]);
-        rte_prefetch0(&worker.backend_counters(burst.backend[i]));
-    }
-}
-
-// With direct return it leaves as the client sent it. It fits if the whole frame does.
-weir_verdict send_as_it_is(const Worker& worker, Burst& burst, std::uint32_t i) {
-    const weir_next_hop_row* hop = plain_way(
-        *worker.state, burst.backend[i], rte_pktmbuf_data_len(burst.mbuf[i]) - WEIR_ETHERNET_BYTES);
-    if (!hop)
-        return WEIR_UNDECIDED;
-    burst.out_interface[i] = hop->interface;
-    weir_write_macs(rte_pktmbuf_mtod(burst.mbuf[i], std::uint8_t*), hop->destination_mac,
-                    hop->source_mac);
-    return WEIR_FORWARDED;
-}
-
-weir_verdict send_in_tunnel(const Worker& worker, Burst& burst, const Candidates& found,
-                            std::uint32_t i) {
-    const weir_vip_row& vip = worker.state->vips()[burst.vip[i]];
-    weir_translation none{};
-    return with_packet(
-        burst, found, i, [&](const weir_packet& packet) __attribute__((always_inline)) {
-            return quick_to_backend(worker, burst, i, vip, packet, none);
+// Those whose slot is on its way to the caches.
+PacketSet find_slots(const Worker& worker, Burst& burst, const Candidates& found) {
+    PacketSet set = ours(worker, burst, found, found.by_slot);
+    if (worker.exceptions->has_any())
+        for_each(set, [&](std::uint32_t i) {
+            if (worker.exceptions->may_have(burst.hash[i]))
+                set &= ~set_of(i);
         });
+    for_each(set, [&](std::uint32_t i) {
+        burst.slot[i] = worker.state->slot_of(*found.pool[i], burst.hash[i]);
+        rte_prefetch0(burst.slot[i]);
+    });
+    return set;
 }
 
-void note_what_it_says(Worker& worker, const Burst& burst, std::uint32_t i) {
-    const weir_vip_row& vip = worker.state->vips()[burst.vip[i]];
-    if (!weir_says_nothing(&burst.packet[i], &vip))
-        note_unrecorded(worker, burst, i, vip);
+// Those of the set that have one.
+PacketSet find_backends(Worker& worker, Burst& burst, const Candidates& found, PacketSet set) {
+    const KeptRows rows(worker);
+    PacketSet with = set;
+    for_each(set, [&](std::uint32_t i) {
+        const std::uint16_t member = *burst.slot[i];
+        if (member == WEIR_NO_MEMBER) {
+            with &= ~set_of(i);
+            return;
+        }
+        const std::uint32_t backend = rows.members[found.pool[i]->member_first + member];
+        burst.backend[i] = backend;
+        rte_prefetch0(&rows.backends[backend]);
+        rte_prefetch0(&rows.backend_counters[backend]);
+    });
+    return with;
 }
 
-// The number of packets that leave.
-std::uint32_t send_off(Worker& worker, Burst& burst, const Candidates& found, VipRun& run) {
-    std::uint32_t gone = 0;
-    for (std::uint32_t k = 0; k < found.by_slot_count; k++) {
-        const std::uint32_t i = found.by_slot[k];
-        if (burst.backend[i] == WEIR_NO_ROW)
-            continue;
+void note_what_it_says(Worker& worker, Burst& burst, const Candidates& found, std::uint32_t i) {
+    burst.vip[i] = burst.match[i].index;
+    with_packet(found, i, [&](const weir_packet& packet) { burst.packet[i] = packet; });
+    note_unrecorded(worker, burst, i, worker.state->vips()[burst.vip[i]]);
+}
+
+// Those of the set that leave, as the client sent them. One fits if the whole frame does.
+PacketSet send_as_they_are(Worker& worker, Burst& burst, const Candidates& found, PacketSet set) {
+    const KeptRows rows(worker);
+    VipRun run(worker);
+    PacketSet gone = set;
+    for_each(set, [&](std::uint32_t i) {
+        const std::uint32_t backend = burst.backend[i];
+        const std::uint32_t frame_bytes = found.frames.bytes[i];
+        const weir_next_hop_row* hop = plain_way(rows, backend, frame_bytes - WEIR_ETHERNET_BYTES);
+        if (!hop) {
+            gone &= ~set_of(i);
+            return;
+        }
+        weir_write_hop_macs(found.frames.data[i], hop);
+        burst.out_interface[i] = hop->interface;
+        burst.verdict[i] = WEIR_FORWARDED;
         const std::uint64_t bytes = rte_pktmbuf_pkt_len(burst.mbuf[i]);
-        const weir_verdict verdict = found.in_tunnel[k] ? send_in_tunnel(worker, burst, found, i)
-                                                        : send_as_it_is(worker, burst, i);
+        run.forwarded(burst.match[i].index, bytes);
+        rows.backend_counters[backend].packets++;
+        rows.backend_counters[backend].bytes += bytes;
+    });
+    for_each(gone & ~found.plain.quiet,
+             [&](std::uint32_t i) { note_what_it_says(worker, burst, found, i); });
+    return gone;
+}
+
+PacketSet send_in_tunnels(Worker& worker, Burst& burst, const Candidates& found, PacketSet set) {
+    const KeptRows rows(worker);
+    VipRun run(worker);
+    PacketSet gone = 0;
+    for_each(set, [&](std::uint32_t i) {
+        const std::uint64_t bytes = rte_pktmbuf_pkt_len(burst.mbuf[i]);
+        const std::uint32_t vip = burst.match[i].index;
+        weir_translation none{};
+        const weir_verdict verdict = with_packet(
+            found, i, [&](const weir_packet& packet) __attribute__((always_inline)) {
+                return quick_to_backend(worker, rows, burst, i, rows.vips[vip], packet, none);
+            });
         if (verdict == WEIR_UNDECIDED)
-            continue;
+            return;
         burst.verdict[i] = static_cast<std::uint8_t>(verdict);
-        count_rewritten(worker, run, burst.vip[i], burst.backend[i], verdict, bytes);
-        if (verdict != WEIR_FORWARDED)
-            continue;
-        if (found.whole[i])
-            note_what_it_says(worker, burst, i);
-        gone++;
-    }
+        count_rewritten(worker, run, vip, burst.backend[i], verdict, bytes);
+        if (verdict == WEIR_FORWARDED)
+            gone |= set_of(i);
+    });
     return gone;
 }
 
 } // namespace
 
-std::uint32_t forward_by_slots(Worker& worker, Burst& burst, const Candidates& found, VipRun& run) {
-    find_slots(worker, burst, found);
-    find_backends(worker, burst, found);
-    return send_off(worker, burst, found, run);
+PacketSet forward_by_slots(Worker& worker, Burst& burst, const Candidates& found) {
+    const PacketSet set = find_backends(worker, burst, found, find_slots(worker, burst, found));
+    PacketSet gone = 0;
+    if (const PacketSet plain = set & ~found.in_tunnel; plain != 0)
+        gone |= send_as_they_are(worker, burst, found, plain);
+    if (const PacketSet packed = set & found.in_tunnel; packed != 0)
+        gone |= send_in_tunnels(worker, burst, found, packed);
+    return gone;
 }
 
 } // namespace weir::dpdk

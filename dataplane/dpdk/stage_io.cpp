@@ -2,7 +2,7 @@
 // The two ends of the packet's way: receive and transmit.
 #include "dataplane/dpdk/stages.hpp"
 
-#include <numeric>
+#include <cstring>
 #include <rte_ethdev.h>
 #include <rte_mbuf.h>
 #include <rte_ring.h>
@@ -35,38 +35,41 @@ void tally_verdicts(Worker& worker, const std::uint8_t* verdict, std::uint32_t c
     }
 }
 
-void send(Worker& worker, const WorkerPort& port, rte_mbuf** mbuf, const std::uint8_t* verdict,
-          std::uint32_t count) {
-    std::uint32_t bytes[kBurstSize]; // a sent mbuf is not ours to read any more
+// What the device does not take is dropped. How many it has taken.
+std::uint32_t send(Worker& worker, const WorkerPort& port, rte_mbuf** mbuf, std::uint32_t count) {
+    std::uint64_t bytes = 0; // now: a sent mbuf is not ours to read any more
     for (std::uint32_t i = 0; i < count; i++)
-        bytes[i] = rte_pktmbuf_pkt_len(mbuf[i]);
+        bytes += rte_pktmbuf_pkt_len(mbuf[i]);
     const std::uint16_t sent =
         rte_eth_tx_burst(port.dpdk_port, port.queue, mbuf, static_cast<std::uint16_t>(count));
-    lb::PortCounters& counters = worker.tally.ports[port.interface_row];
-    counters.tx_packets += sent;
-    counters.tx_bytes += std::accumulate(bytes, bytes + sent, std::uint64_t{0});
-    tally_verdicts(worker, verdict, sent);
     for (std::uint32_t i = sent; i < count; i++) {
+        bytes -= rte_pktmbuf_pkt_len(mbuf[i]);
         worker.tally.verdicts[WEIR_DROP_TX_FULL]++;
         rte_pktmbuf_free(mbuf[i]);
     }
+    lb::PortCounters& counters = worker.tally.ports[port.interface_row];
+    counters.tx_packets += sent;
+    counters.tx_bytes += bytes;
+    return sent;
 }
 
 void send(Worker& worker, const WorkerPort& port, Outgoing& outgoing) {
-    send(worker, port, outgoing.mbuf, outgoing.verdict, outgoing.count);
+    const std::uint32_t sent = send(worker, port, outgoing.mbuf, outgoing.count);
+    tally_verdicts(worker, outgoing.verdict, sent);
     outgoing.count = 0;
 }
 
-// The usual burst: all of it leaves, and by one interface.
+// Whether the first `count` bytes are alike.
+bool are_alike(const std::uint8_t (&bytes)[kBurstSize], std::uint32_t count) {
+    return std::memcmp(&bytes[0], &bytes[1], count - 1) == 0;
+}
+
+// The usual burst: all of it leaves, for the same reason and by one interface.
 bool leaves_as_it_is(const Worker& worker, const Burst& burst) {
-    if (burst.generated_count != 0 || burst.count == 0 ||
-        burst.out_interface[0] >= worker.context.interface_count)
-        return false;
-    for (std::uint32_t i = 0; i < burst.count; i++)
-        if (lb::class_of(burst.verdict[i]) != WEIR_CLASS_FORWARD ||
-            burst.out_interface[i] != burst.out_interface[0])
-            return false;
-    return true;
+    return burst.generated_count == 0 && burst.count != 0 &&
+           lb::class_of(burst.verdict[0]) == WEIR_CLASS_FORWARD &&
+           burst.out_interface[0] < worker.context.interface_count &&
+           are_alike(burst.verdict, burst.count) && are_alike(burst.out_interface, burst.count);
 }
 
 void put(Worker& worker, Outgoing* outgoing, std::uint8_t interface, rte_mbuf* mbuf,
@@ -103,16 +106,20 @@ weir_verdict punt(Worker& worker, rte_mbuf* mbuf, weir_verdict verdict) {
 
 bool receive_from_port(Worker& worker, const WorkerPort& port, Burst& burst) {
     begin(burst, Origin::port);
-    burst.count = rte_eth_rx_burst(port.dpdk_port, port.queue, burst.mbuf, kBurstSize);
+    const std::uint32_t count =
+        rte_eth_rx_burst(port.dpdk_port, port.queue, burst.mbuf, kBurstSize);
+    const std::uint16_t interface_row = port.interface_row;
     std::uint64_t bytes = 0;
-    for (std::uint32_t i = 0; i < burst.count; i++) {
-        burst.mbuf[i]->port = port.interface_row;
-        bytes += rte_pktmbuf_pkt_len(burst.mbuf[i]);
+    for (std::uint32_t i = 0; i < count; i++) {
+        rte_mbuf* const mbuf = burst.mbuf[i];
+        mbuf->port = interface_row;
+        bytes += rte_pktmbuf_pkt_len(mbuf);
     }
-    lb::PortCounters& counters = worker.tally.ports[port.interface_row];
-    counters.rx_packets += burst.count;
+    burst.count = count;
+    lb::PortCounters& counters = worker.tally.ports[interface_row];
+    counters.rx_packets += count;
     counters.rx_bytes += bytes;
-    return burst.count != 0;
+    return count != 0;
 }
 
 bool receive_from_peers(Worker& worker, Burst& burst) {
@@ -130,9 +137,11 @@ bool receive_from_kernel(Worker& worker, Burst& burst) {
 }
 
 void transmit(Worker& worker, Burst& burst) {
-    if (leaves_as_it_is(worker, burst))
-        return send(worker, worker.context.ports[burst.out_interface[0]], burst.mbuf, burst.verdict,
-                    burst.count);
+    if (leaves_as_it_is(worker, burst)) {
+        const WorkerPort& port = worker.context.ports[burst.out_interface[0]];
+        worker.tally.verdicts[burst.verdict[0]] += send(worker, port, burst.mbuf, burst.count);
+        return;
+    }
     Outgoing outgoing[WEIR_MAX_INTERFACES];
     for (std::uint32_t i = 0; i < burst.count; i++) {
         auto verdict = static_cast<weir_verdict>(burst.verdict[i]);

@@ -247,12 +247,12 @@ weir_verdict rewrite_one(Worker& worker, Burst& burst, std::uint32_t i) {
     return verdict == WEIR_UNDECIDED ? way.verdict : verdict;
 }
 
-weir_verdict quick(const Worker& worker, Burst& burst, std::uint32_t i) {
+weir_verdict quick(const Worker& worker, const KeptRows& rows, Burst& burst, std::uint32_t i) {
     if (!burst.plain[i])
         return WEIR_UNDECIDED;
     if (burst.match[i].kind == WEIR_MATCH_VIP)
-        return quick_to_backend(worker, burst, i, worker.state->vips()[burst.vip[i]],
-                                burst.packet[i], burst.translation[i]);
+        return quick_to_backend(worker, rows, burst, i, rows.vips[burst.vip[i]], burst.packet[i],
+                                burst.translation[i]);
     return quick_to_client(worker, burst, i, burst.last_hop[i], burst.packet[i],
                            burst.translation[i]);
 }
@@ -260,12 +260,15 @@ weir_verdict quick(const Worker& worker, Burst& burst, std::uint32_t i) {
 } // namespace
 
 void rewrite(Worker& worker, Burst& burst) {
-    VipRun run(worker, burst.vip[0]);
+    if (!worker.state) // match has dropped them all
+        return;
+    const KeptRows rows(worker);
+    VipRun run(worker);
     for (std::uint32_t i = 0; i < burst.count; i++) {
         if (burst.verdict[i] != WEIR_UNDECIDED)
             continue;
         const std::uint64_t bytes = rte_pktmbuf_pkt_len(burst.mbuf[i]);
-        weir_verdict verdict = quick(worker, burst, i);
+        weir_verdict verdict = quick(worker, rows, burst, i);
         if (verdict == WEIR_UNDECIDED) [[unlikely]]
             verdict = rewrite_one(worker, burst, i);
         burst.verdict[i] = static_cast<std::uint8_t>(verdict);

@@ -155,6 +155,11 @@ Worker::Worker(WorkerContext& given, std::uint64_t now_ns)
       vip_counters_(&given.counters->vip(given.block, 0)),
       backend_counters_(&given.counters->backend(given.block, 0)), expired_at_ns_(now_ns) {
     std::fill_n(recent_hops.get(), WEIR_MAX_VIPS, lb::kNoLastHop);
+    const lb::WorkerCounters& block = context.counters->worker(context.block);
+    tally.handed_in = block.handed_in;
+    tally.generated = block.generated;
+    std::copy_n(block.verdicts, tally.verdicts.size(), tally.verdicts.begin());
+    std::copy_n(block.ports, tally.ports.size(), tally.ports.begin());
     if (context.capture_order)
         capture = lb::CaptureProducer(context.capture_ring, *context.capture_order);
 }
@@ -327,22 +332,12 @@ void Worker::count(std::uint64_t now_ns, bool brought_packets) {
     block.connections_expired = connections_expired;
     if (brought_packets) {
         block.bursts++;
-        block.handed_in += tally.handed_in;
-        block.generated += tally.generated;
-        for (std::size_t verdict = 0; verdict < tally.verdicts.size(); verdict++)
-            block.verdicts[verdict] += tally.verdicts[verdict];
-        for (std::uint32_t row = 0; row < context.interface_count; row++) {
-            lb::PortCounters& port = block.ports[row];
-            const lb::PortCounters& seen = tally.ports[row];
-            port.rx_packets += seen.rx_packets;
-            port.rx_bytes += seen.rx_bytes;
-            port.tx_packets += seen.tx_packets;
-            port.tx_bytes += seen.tx_bytes;
-        }
+        block.handed_in = tally.handed_in;
+        block.generated = tally.generated;
+        std::copy(tally.verdicts.begin(), tally.verdicts.end(), block.verdicts);
+        std::copy_n(tally.ports.begin(), context.interface_count, block.ports);
     }
     lb::end_write(block);
-    if (brought_packets)
-        tally = {};
 }
 
 } // namespace weir::dpdk

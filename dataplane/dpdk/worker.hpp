@@ -82,12 +82,13 @@ public:
     lb::VipCounters& vip_counters(std::uint32_t row) { return vip_counters_[row]; }
     lb::BackendCounters& backend_counters(std::uint32_t row) { return backend_counters_[row]; }
 
-    // Counts of the burst under way; added to the shared block at its end, in one section.
+    // What the shared block holds once the burst under way has ended: then it is copied there, in
+    // one section.
     struct Tally {
-        std::array<std::uint32_t, WEIR_VERDICT_COUNT> verdicts{};
+        std::array<std::uint64_t, WEIR_VERDICT_COUNT> verdicts{};
         std::array<lb::PortCounters, WEIR_MAX_INTERFACES> ports{};
-        std::uint32_t handed_in = 0;
-        std::uint32_t generated = 0;
+        std::uint64_t handed_in = 0;
+        std::uint64_t generated = 0;
     } tally;
     std::uint64_t connections_opened = 0;
     std::uint64_t connections_expired = 0;

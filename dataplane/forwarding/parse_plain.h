@@ -91,34 +91,15 @@ WEIR_INLINE bool weir_parse_plain_v4(const uint8_t* frame, uint32_t frame_bytes,
     return true;
 }
 
-/* What a plain IPv4 frame is for, as one word: its destination address and, with the first of the
- * two, its destination port. The protocol goes with it. */
-#define WEIR_PLAIN_TO_ENDPOINT 0xffff0000ffffffffu
-#define WEIR_PLAIN_TO_ADDRESS 0x00000000ffffffffu
-WEIR_INLINE uint64_t weir_plain_v4_to(const uint8_t* frame, uint64_t mask) {
-    return weir_load64(frame + WEIR_ETHERNET_BYTES + 16) & mask;
-}
-
-/* Where it comes from: address and port, in the same places of the word. */
-WEIR_INLINE uint64_t weir_plain_v4_from(const uint8_t* frame) {
-    const uint8_t* header = frame + WEIR_ETHERNET_BYTES;
-    return weir_load32(header + 12) | (uint64_t)weir_load16(header + WEIR_V4_BYTES) << 48;
-}
-
-WEIR_INLINE uint8_t weir_plain_v4_protocol(const uint8_t* frame) {
-    return frame[WEIR_ETHERNET_BYTES + 9];
-}
-
-/* Untagged and said to be IPv6: what weir_parse_plain_v6 may be asked about. */
+/* Untagged and said to be IPv6. */
 WEIR_INLINE bool weir_is_untagged_v6(const uint8_t* frame) {
     return weir_load16(frame + 12) == weir_swap16(WEIR_ETHERTYPE_V6);
 }
 
-WEIR_INLINE bool weir_parse_plain_v6(const uint8_t* data, uint32_t frame_bytes,
-                                     struct weir_packet* packet) {
-    const uint8_t* header = data + WEIR_ETHERNET_BYTES;
+/* Nothing is wrong with it, given that. `frame_bytes`: as above. */
+WEIR_INLINE bool weir_plain_v6_is_sound(const uint8_t* frame, uint32_t frame_bytes) {
+    const uint8_t* header = frame + WEIR_ETHERNET_BYTES;
     uint32_t payload = weir_swap16(weir_load16(header + 4));
-    uint8_t protocol = header[6];
     struct weir_address source = {{weir_load64(header + 8), weir_load64(header + 16)}};
     struct weir_address destination = {{weir_load64(header + 24), weir_load64(header + 32)}};
     if (header[0] >> 4 != 6 || WEIR_V6_BYTES + payload > 0xffff ||
@@ -126,15 +107,31 @@ WEIR_INLINE bool weir_parse_plain_v6(const uint8_t* data, uint32_t frame_bytes,
         weir_v6_source_is_martian(&source))
         return false;
     const uint8_t* l4 = header + WEIR_V6_BYTES;
-    if (!weir_plain_l4(protocol, l4, payload))
-        return false;
-    weir_plain_common(packet, 6, protocol, header[7], WEIR_V6_BYTES + payload, l4);
+    return weir_plain_l4(header[6], l4, payload) &&
+           (!weir_address_equal(&source, &destination) || weir_load16(l4) != weir_load16(l4 + 2));
+}
+
+/* `packet` as weir_parse() fills it, of a frame that is both. */
+WEIR_INLINE void weir_read_plain_v6(const uint8_t* frame, struct weir_packet* packet) {
+    const uint8_t* header = frame + WEIR_ETHERNET_BYTES;
+    uint8_t protocol = header[6];
+    struct weir_address source = {{weir_load64(header + 8), weir_load64(header + 16)}};
+    struct weir_address destination = {{weir_load64(header + 24), weir_load64(header + 32)}};
+    weir_plain_common(packet, 6, protocol, header[7],
+                      WEIR_V6_BYTES + weir_swap16(weir_load16(header + 4)), header + WEIR_V6_BYTES);
     packet->flags = WEIR_PACKET_PORTS | WEIR_PACKET_DONT_FRAGMENT;
     packet->fragment_id = 0;
     weir_flow_set_v6(&packet->flow, &source, &destination, packet->source_port,
                      packet->destination_port, protocol);
-    return !weir_address_equal(&source, &destination) ||
-           packet->source_port != packet->destination_port;
+}
+
+/* REQUIRES: frame_bytes >= WEIR_PLAIN_LEAST_BYTES, which in BPF the caller has compared. */
+WEIR_INLINE bool weir_parse_plain_v6(const uint8_t* frame, uint32_t frame_bytes,
+                                     struct weir_packet* packet) {
+    if (!weir_plain_v6_is_sound(frame, frame_bytes))
+        return false;
+    weir_read_plain_v6(frame, packet);
+    return true;
 }
 
 /* True: `packet` is filled as weir_parse() fills it, which would say WEIR_UNDECIDED. False:

@@ -139,6 +139,47 @@ WEIR_INLINE enum weir_verdict weir_translate(uint8_t* data, const uint8_t* end,
                                            : weir_write_udp(data, end, packet, ports, delta);
 }
 
+/* The same of a frame that weir_parse_plain() has taken, with a TTL above 1. `flow`: as the packet
+ * came. Nothing can go wrong. */
+WEIR_INLINE void weir_translate_plain_l4(uint8_t* l4, bool is_tcp, uint32_t ports, uint64_t delta) {
+    weir_store32(l4, ports);
+    if (is_tcp) {
+        weir_store16(l4 + 16, weir_checksum_apply(weir_load16(l4 + 16), delta));
+        return;
+    }
+    uint16_t checksum = weir_load16(l4 + 6);
+    if (checksum == 0)
+        return;
+    checksum = weir_checksum_apply(checksum, delta);
+    weir_store16(l4 + 6, checksum ? checksum : 0xffff);
+}
+
+WEIR_INLINE void weir_translate_plain_v4(uint8_t* frame, const uint64_t flow[WEIR_FLOW_WORDS_V4],
+                                         bool is_tcp, const struct weir_translation* to) {
+    uint8_t* header = frame + WEIR_ETHERNET_BYTES;
+    uint64_t addresses = weir_v4_pair(to);
+    uint32_t ports = weir_port_pair(to->source_port, to->destination_port);
+    uint64_t delta = weir_checksum_delta64(flow[0], addresses);
+    weir_readdress_v4(header, addresses, delta);
+    weir_translate_plain_l4(header + WEIR_V4_BYTES, is_tcp, ports,
+                            delta + weir_checksum_delta32((uint32_t)flow[1], ports));
+}
+
+WEIR_INLINE void weir_translate_plain_v6(uint8_t* frame, const uint64_t flow[WEIR_FLOW_WORDS_V6],
+                                         bool is_tcp, const struct weir_translation* to) {
+    uint8_t* header = frame + WEIR_ETHERNET_BYTES;
+    uint32_t ports = weir_port_pair(to->source_port, to->destination_port);
+    const uint64_t addresses[4] = {to->source.word[0], to->source.word[1], to->destination.word[0],
+                                   to->destination.word[1]};
+    uint64_t delta = weir_checksum_delta32((uint32_t)flow[4], ports);
+    header[7] = (uint8_t)(header[7] - 1);
+    for (int i = 0; i < 4; i++) {
+        delta += weir_checksum_delta64(flow[i], addresses[i]);
+        weir_store64(header + 8 + 8 * i, addresses[i]);
+    }
+    weir_translate_plain_l4(header + WEIR_V6_BYTES, is_tcp, ports, delta);
+}
+
 /* How many bytes the head must grow (4), shrink (-4) or stay (0) for the tag the packet leaves
  * with. The plane moves the head, then calls weir_packet_moved, then weir_write_ethernet. */
 WEIR_INLINE int weir_head_change(const struct weir_packet* packet, uint16_t vlan_tci) {
@@ -179,6 +220,15 @@ WEIR_INLINE void weir_write_macs(uint8_t* data, const uint8_t* destination_mac,
                                  const uint8_t* source_mac) {
     weir_copy_mac(data, destination_mac);
     weir_copy_mac(data + 6, source_mac);
+}
+
+/* The same to a next hop, whose two addresses stand side by side as in the frame. */
+WEIR_INLINE void weir_write_hop_macs(uint8_t* data, const struct weir_next_hop_row* hop) {
+    const uint8_t* macs = (const uint8_t*)hop;
+    uint64_t first = weir_load64(macs);
+    uint32_t last = weir_load32(macs + 8);
+    weir_store64(data, first);
+    weir_store32(data + 8, last);
 }
 
 /* The same of one that leaves as another kind, `ethertype` in host order. */

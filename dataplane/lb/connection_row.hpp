@@ -12,7 +12,9 @@
 
 #include <array>
 #include <bit>
+#include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <type_traits>
 
 #include "dataplane/forwarding/base.h"
@@ -90,11 +92,30 @@ inline ForwardKey forward_key(const weir_address& client, weir_be16 client_port,
                 std::uint64_t{vip} << 32};
 }
 
-inline bool matches_forward(const HotRow& row, const ForwardKey& key) {
-    const auto words = std::bit_cast<HotWords>(row);
-    return ((words[0] ^ key.client_high) | (words[1] ^ key.client_low) |
-            ((words[2] & kPortsAndVipMask) ^ key.ports_and_vip)) == 0;
+// One word of a row, read by itself. A copy of the whole row would pass through memory again.
+inline std::uint64_t row_word(const HotRow& row, std::size_t number) {
+    std::uint64_t word;
+    std::memcpy(&word, reinterpret_cast<const std::byte*>(&row) + 8 * number, sizeof(word));
+    return word;
 }
+
+inline bool matches_forward(const HotRow& row, const ForwardKey& key) {
+    return ((row_word(row, 0) ^ key.client_high) | (row_word(row, 1) ^ key.client_low) |
+            ((row_word(row, 2) & kPortsAndVipMask) ^ key.ports_and_vip)) == 0;
+}
+
+// The fourth word of a row taken apart: read once, whatever is written between two of its fields.
+class RowTail {
+public:
+    explicit RowTail(const HotRow& row) : word_(row_word(row, 3)) {}
+    std::uint32_t backend() const { return word_ & (kBackendRowLimit - 1); }
+    std::uint16_t last_hop() const { return word_ >> 20 & kNoLastHop; }
+    std::uint8_t snat_address() const { return static_cast<std::uint8_t>(word_ >> 32); }
+    std::uint8_t state() const { return word_ >> 40 & 0xf; }
+
+private:
+    std::uint64_t word_;
+};
 
 // The fields of the fourth word that packets change, in whole-word arithmetic: writing a bit field
 // and reading the word back would stall the store buffer on every packet.

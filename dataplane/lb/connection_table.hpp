@@ -132,10 +132,11 @@ public:
     // Saves the search when the first candidate is the right one. The hint must come from
     // prefetch_row(hash); the table may have changed in between.
     EntryIndex find_forward(std::uint32_t hash, const ForwardKey& key, EntryIndex hint) const {
-        if (hint < ConnectionIndex::kUndecided && matches_forward(hot_[hint], key) &&
-            hot_[hint].state != kRowFree) [[likely]]
-            return hint;
-        return find_forward(hash, key);
+        return is_forward(hint, key) ? hint : find_forward(hash, key);
+    }
+    bool is_forward(EntryIndex hint, const ForwardKey& key) const {
+        return hint < ConnectionIndex::kUndecided && matches_forward(hot_[hint], key) &&
+               hot_[hint].state != kRowFree;
     }
 
     // `matches_reply(const HotRow&)` compares what a packet from a backend shows with the row:
@@ -150,10 +151,11 @@ public:
     }
     template <class MatchesReply>
     EntryIndex find_reply(std::uint32_t hash, MatchesReply matches_reply, EntryIndex hint) const {
-        if (hint < ConnectionIndex::kUndecided && hot_[hint].state != kRowFree &&
-            (hot_[hint].flags & kRowReplyIndexed) != 0 && matches_reply(hot_[hint]))
-            return hint;
-        return find_reply(hash, matches_reply);
+        return is_reply(hint, matches_reply) ? hint : find_reply(hash, matches_reply);
+    }
+    template <class MatchesReply> bool is_reply(EntryIndex hint, MatchesReply matches_reply) const {
+        return hint < ConnectionIndex::kUndecided && hot_[hint].state != kRowFree &&
+               (hot_[hint].flags & kRowReplyIndexed) != 0 && matches_reply(hot_[hint]);
     }
 
     const HotRow& row(EntryIndex entry) const { return hot_[entry]; }
@@ -177,6 +179,14 @@ public:
         auto* const word = reinterpret_cast<std::uint64_t*>(&hot_[entry]) + 3;
         const std::uint64_t changed =
             (*word & ~kChangingMask) | changing_bits(state, last_hop, now_s);
+        if (changed != *word)
+            __atomic_store_n(word, changed, __ATOMIC_RELEASE);
+    }
+
+    // The same where nothing changes but its age.
+    [[gnu::always_inline]] void touch(EntryIndex entry, std::uint16_t now_s) {
+        auto* const word = reinterpret_cast<std::uint64_t*>(&hot_[entry]) + 3;
+        const std::uint64_t changed = *word << 16 >> 16 | std::uint64_t{now_s} << 48;
         if (changed != *word)
             __atomic_store_n(word, changed, __ATOMIC_RELEASE);
     }

@@ -21,6 +21,9 @@ public:
                (live_[weir_exception_word(flow_hash)] & weir_exception_bit(flow_hash)) != 0;
     }
 
+    // Usually there is none: then no hash is worth a look.
+    [[nodiscard]] bool has_any() const { return live_has_any_; }
+
     // An entry was made.
     void add(std::uint64_t flow_hash) {
         set(live_, flow_hash);
@@ -62,7 +65,7 @@ private:
 
     Words live_{};
     Words next_{};
-    bool live_has_any_ = false; // usually there is none: then no bit is worth a look
+    bool live_has_any_ = false;
     bool next_has_any_ = false;
     std::uint32_t rounds_to_wait_ = 0;
 };

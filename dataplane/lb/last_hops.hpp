@@ -73,6 +73,17 @@ public:
                std::memcmp(hop->mac, mac, sizeof(hop->mac)) == 0;
     }
 
+    // The same of an untagged packet, by the 8 bytes of its frame from the source MAC on.
+    bool is_untagged(std::uint16_t entry, std::uint64_t mac, std::uint8_t interface) const {
+        if (entry >= kEntries)
+            return false;
+        const LastHop& hop = hops_[entry];
+        std::uint64_t mac_and_vlan;
+        std::memcpy(&mac_and_vlan, &hop, sizeof(mac_and_vlan));
+        return mac_and_vlan == (mac | std::uint64_t{WEIR_NO_VLAN} << 48) &&
+               hop.interface == interface && hop.users > 0;
+    }
+
     // Taking over what another process has left at any instruction: users are counted anew, from
     // the rows that name the entries.
     void forget_users() {
