@@ -269,7 +269,7 @@ PacketSet PlainBurst::same_to_v4(PacketSet among, std::uint32_t i, std::uint64_t
 }
 
 PacketSet PlainBurst::same_to_v6(PacketSet among, std::uint32_t i) const {
-    const EndpointV6 wanted = to_v6(i);
+    const EndV6 wanted = to_v6(i);
     PacketSet same = 0;
     for (std::uint32_t at = 0; at < kBurstSize; at += 4) {
         const auto four = [&](std::uint32_t word) {

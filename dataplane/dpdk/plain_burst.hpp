@@ -77,9 +77,17 @@ struct PlainBurst {
                (to_v4[i] & ~std::uint64_t{0} << 48);
     }
 
-    using EndpointV6 = std::array<std::uint64_t, 3>; // destination; port and protocol
-    EndpointV6 to_v6(std::uint32_t i) const {
+    // The same of IPv6: address; port and protocol, or the protocol alone.
+    using EndV6 = std::array<std::uint64_t, 3>;
+    EndV6 to_v6(std::uint32_t i) const {
         return {flow_v6[2][i], flow_v6[3][i], flow_v6[4][i] >> 16};
+    }
+    EndV6 to_address_v6(std::uint32_t i) const {
+        return {flow_v6[2][i], flow_v6[3][i], flow_v6[4][i] >> 32};
+    }
+    EndV6 from_v6(std::uint32_t i) const {
+        return {flow_v6[0][i], flow_v6[1][i],
+                (flow_v6[4][i] & 0xffff) | (flow_v6[4][i] >> 32 << 16)};
     }
 
     // The packets of `among` that are for the same as packet i.

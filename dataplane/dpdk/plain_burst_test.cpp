@@ -81,6 +81,12 @@ void expect_ends(const PlainBurst& burst, const PlainFrames& frames, PacketSet f
     if (family == burst.v6) {
         EXPECT_EQ(burst.same_to_v6(family, first), same_endpoint);
         EXPECT_EQ(burst.same_to_v6(0, first), 0u);
+        for_each(family, [&](std::uint32_t i) {
+            const auto is_in = [&](PacketSet set) { return (set & set_of(i)) != 0; };
+            EXPECT_EQ(burst.to_v6(i) == burst.to_v6(first), is_in(same_endpoint));
+            EXPECT_EQ(burst.to_address_v6(i) == burst.to_address_v6(first), is_in(same_address));
+            EXPECT_EQ(burst.from_v6(i) == burst.from_v6(first), is_in(same_source));
+        });
         return;
     }
     EXPECT_EQ(burst.same_to_v4(family, first, kToEndpoint), same_endpoint);

@@ -51,7 +51,11 @@ public:
         return sources_v4_.find(burst.from_v4(i));
     }
     const Destination* find_v6(const PlainBurst& burst, std::uint32_t i) const {
-        return endpoints_v6_.find(burst.to_v6(i));
+        if (const Destination* to = endpoints_v6_.find(burst.to_v6(i)))
+            return to;
+        if (const Destination* to = addresses_v6_.find(burst.to_address_v6(i)))
+            return to;
+        return sources_v6_.find(burst.from_v6(i));
     }
 
     // `to` is what packet i is for.
@@ -66,6 +70,10 @@ public:
     void remember_v6(const PlainBurst& burst, std::uint32_t i, const Destination& to) {
         if (to.by_endpoint())
             endpoints_v6_.put(burst.to_v6(i), to);
+        else if (to.by_address())
+            addresses_v6_.put(burst.to_address_v6(i), to);
+        else if (to.by_source())
+            sources_v6_.put(burst.from_v6(i), to);
     }
 
     void forget() { *this = {}; }
@@ -90,7 +98,7 @@ private:
             Destination to;
         };
         static std::size_t number_of(std::uint64_t key) { return key * 0x9e3779b97f4a7c15 >> 57; }
-        static std::size_t number_of(const PlainBurst::EndpointV6& key) {
+        static std::size_t number_of(const PlainBurst::EndV6& key) {
             return number_of(key[0] ^ (key[1] + key[2]) * 0xd6e8feb86659fd93);
         }
 
@@ -101,7 +109,9 @@ private:
     Places<std::uint64_t> endpoints_v4_; // VIPs
     Places<std::uint64_t> addresses_v4_; // of SNAT
     Places<std::uint64_t> sources_v4_;   // backends in `nat`
-    Places<PlainBurst::EndpointV6> endpoints_v6_;
+    Places<PlainBurst::EndV6> endpoints_v6_;
+    Places<PlainBurst::EndV6> addresses_v6_;
+    Places<PlainBurst::EndV6> sources_v6_;
 };
 
 } // namespace weir::dpdk

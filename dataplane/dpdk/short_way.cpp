@@ -172,9 +172,9 @@ private:
     // What a glance leaves open. SNAT: which port of the address. `nat`: whether the backend's
     // packet is for nobody here.
     [[gnu::always_inline]] void look_closer(std::uint32_t i, const Destination& to) {
-        const auto port = static_cast<weir_be16>(plain_.flow_v4[1][i] >> 16);
-        if ((plain_.v6 & set_of(i)) != 0) // was looked up
-            return;
+        const std::uint64_t ports =
+            (plain_.v4 & set_of(i)) != 0 ? plain_.flow_v4[1][i] : plain_.flow_v6[4][i];
+        const auto port = static_cast<weir_be16>(ports >> 16);
         if (to.by_address() && is_between(to, port)) [[likely]]
             return;
         if (!is_for(i, port, to))
