@@ -57,6 +57,26 @@ plain_way(const KeptRows& rows, std::uint32_t backend, std::uint32_t l3_length) 
     return WEIR_FORWARDED;
 }
 
+// A plain frame in the tunnel to its backend, which is untagged and whose path takes it; `frame` is
+// where it begins. It is no SYN.
+[[gnu::always_inline]] inline weir_verdict
+send_plain_in_tunnel(const weir_node_row& node, const weir_vip_row& vip,
+                     const weir_backend_row& backend, const weir_next_hop_row& hop,
+                     std::uint64_t hash, rte_mbuf* mbuf, std::uint8_t* frame, bool is_v4) {
+    weir_outer outer;
+    if (!weir_outer_for(&node, &vip, &backend, hash, &outer) ||
+        rte_pktmbuf_data_len(mbuf) - WEIR_ETHERNET_BYTES > weir_inner_mtu(hop.mtu, &outer))
+        return WEIR_UNDECIDED;
+    const auto room = static_cast<std::uint16_t>(weir_outer_bytes(&outer));
+    auto* data = reinterpret_cast<std::uint8_t*>(rte_pktmbuf_prepend(mbuf, room));
+    if (!data)
+        return WEIR_DROP_NO_BUFFER;
+    weir_write_plain_outer(frame, is_v4, &outer);
+    weir_write_hop_macs(data, &hop);
+    weir_store16(data + 12, weir_swap16(weir_outer_ethertype(&outer)));
+    return WEIR_FORWARDED;
+}
+
 // To burst.backend[i]. `to`: its source, where the mode translates.
 [[gnu::always_inline]] inline weir_verdict
 quick_to_backend(const Worker& worker, const KeptRows& rows, Burst& burst, std::uint32_t i,

@@ -272,14 +272,16 @@ bool forward_shortly(Worker& worker, Burst& burst) {
     Candidates found;
     look_at(found.frames, burst);
     found.plain.read(found.frames);
-    Finder(worker, burst, found).find();
     hash_flows(*worker.state, burst, found.plain);
-    if ((found.of_clients | found.of_backends) != 0)
-        foresee_connections(worker, burst, found);
+    if (worker.short_way.leads_by_connections()) // as the last one's did
+        foresee_connections(worker, burst, found.plain.all());
+    Finder(worker, burst, found).find();
+    const bool has_connections = (found.of_clients | found.of_backends) != 0;
+    worker.short_way.led_by_connections(has_connections);
     PacketSet gone = 0;
     if (found.by_slot != 0)
         gone |= forward_by_slots(worker, burst, found);
-    if ((found.of_clients | found.of_backends) != 0)
+    if (has_connections)
         gone |= forward_by_connections(worker, burst, found);
     const auto count = static_cast<std::uint32_t>(std::popcount(gone));
     worker.short_way.tried(2 * count >= burst.count);

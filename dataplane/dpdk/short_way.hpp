@@ -67,7 +67,7 @@ inline PacketSet ours(const Worker& worker, const Burst& burst, const Candidates
 PacketSet forward_by_slots(Worker& worker, Burst& burst, const Candidates& found);
 
 // Sends for the lines of the index, well before the next.
-void foresee_connections(const Worker& worker, Burst& burst, Candidates& found);
-PacketSet forward_by_connections(Worker& worker, Burst& burst, const Candidates& found);
+void foresee_connections(const Worker& worker, const Burst& burst, PacketSet set);
+PacketSet forward_by_connections(Worker& worker, Burst& burst, Candidates& found);
 
 } // namespace weir::dpdk

@@ -98,15 +98,11 @@ PacketSet known_of_clients(Worker& worker, Burst& burst, const Candidates& found
     return known & ~found.watched;
 }
 
-[[gnu::noinline]] weir_verdict send_in_tunnel(Worker& worker, Burst& burst, const Candidates& found,
-                                              std::uint32_t i) {
-    const KeptRows rows(worker);
-    return with_packet(
-        found, i, [&](const weir_packet& packet) __attribute__((always_inline)) {
-            weir_translation none{};
-            return quick_to_backend(worker, rows, burst, i, rows.vips[burst.match[i].index], packet,
-                                    none);
-        });
+[[gnu::noinline]] weir_verdict send_in_tunnel(const Worker& worker, const weir_vip_row& vip,
+                                              const weir_backend_row& backend,
+                                              const weir_next_hop_row& hop, std::uint64_t hash,
+                                              rte_mbuf* mbuf, std::uint8_t* frame, bool is_v4) {
+    return send_plain_in_tunnel(worker.state->node(), vip, backend, hop, hash, mbuf, frame, is_v4);
 }
 
 // Those that leave.
@@ -123,15 +119,18 @@ PacketSet send_to_backends(Worker& worker, Burst& burst, const Candidates& found
             const weir_backend_row& backend = rows.backends[backend_row];
             const std::uint64_t bytes = rte_pktmbuf_pkt_len(burst.mbuf[i]);
             std::uint8_t* const frame = found.frames.data[i];
+            const bool packs = weir_forward_encapsulates(vip.forward);
+            const weir_next_hop_row* hop =
+                plain_way(rows, backend_row, packs ? 0 : l3_length(found, i));
+            if (!hop)
+                return;
             weir_verdict verdict = WEIR_FORWARDED;
-            if (weir_forward_encapsulates(vip.forward)) {
-                verdict = send_in_tunnel(worker, burst, found, i);
+            if (packs) {
+                verdict = send_in_tunnel(worker, vip, backend, *hop, burst.hash[i], burst.mbuf[i],
+                                         frame, (found.plain.v4 & set_of(i)) != 0);
                 if (verdict == WEIR_UNDECIDED)
                     return;
             } else {
-                const weir_next_hop_row* hop = plain_way(rows, backend_row, l3_length(found, i));
-                if (!hop)
-                    return;
                 if (!weir_forward_is_dsr(vip.forward)) {
                     const lb::HotRow& row = worker.table.row(burst.entry[i]);
                     const std::uint32_t ports = Family::ports(found.plain, i);
@@ -147,8 +146,8 @@ PacketSet send_to_backends(Worker& worker, Burst& burst, const Candidates& found
                     Family::translate(frame, found.plain, i, to);
                 }
                 weir_write_hop_macs(frame, hop);
-                burst.out_interface[i] = hop->interface;
             }
+            burst.out_interface[i] = hop->interface;
             worker.table.touch(burst.entry[i], worker.now_s);
             burst.verdict[i] = static_cast<std::uint8_t>(verdict);
             count_rewritten(worker, run, vip_row, backend_row, verdict, bytes);
@@ -254,14 +253,14 @@ PacketSet run_of(PacketSet left, PacketSet kind) {
 
 } // namespace
 
-void foresee_connections(const Worker& worker, Burst& burst, Candidates& found) {
-    found.of_clients = ours(worker, burst, found, found.of_clients);
-    found.of_backends = ours(worker, burst, found, found.of_backends);
-    for_each(found.of_clients | found.of_backends,
+void foresee_connections(const Worker& worker, const Burst& burst, PacketSet set) {
+    for_each(set,
              [&](std::uint32_t i) { worker.table.prefetch_index(lb::index_hash(burst.hash[i])); });
 }
 
-PacketSet forward_by_connections(Worker& worker, Burst& burst, const Candidates& found) {
+PacketSet forward_by_connections(Worker& worker, Burst& burst, Candidates& found) {
+    found.of_clients = ours(worker, burst, found, found.of_clients);
+    found.of_backends = ours(worker, burst, found, found.of_backends);
     for_each(found.of_clients | found.of_backends, [&](std::uint32_t i) {
         burst.hint[i] = worker.table.prefetch_row(lb::index_hash(burst.hash[i]));
     });

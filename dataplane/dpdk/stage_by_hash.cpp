@@ -77,23 +77,28 @@ PacketSet send_as_they_are(Worker& worker, Burst& burst, const Candidates& found
 
 PacketSet send_in_tunnels(Worker& worker, Burst& burst, const Candidates& found, PacketSet set) {
     const KeptRows rows(worker);
+    const weir_node_row& node = worker.state->node();
     VipRun run(worker);
     PacketSet gone = 0;
-    for_each(set, [&](std::uint32_t i) {
-        const std::uint64_t bytes = rte_pktmbuf_pkt_len(burst.mbuf[i]);
-        const std::uint32_t vip = burst.match[i].index;
-        weir_translation none{};
-        const weir_verdict verdict = with_packet(
-            found, i, [&](const weir_packet& packet) __attribute__((always_inline)) {
-                return quick_to_backend(worker, rows, burst, i, rows.vips[vip], packet, none);
-            });
-        if (verdict == WEIR_UNDECIDED)
-            return;
-        burst.verdict[i] = static_cast<std::uint8_t>(verdict);
-        count_rewritten(worker, run, vip, burst.backend[i], verdict, bytes);
-        if (verdict == WEIR_FORWARDED)
-            gone |= set_of(i);
-    });
+    for_each(
+        set, [&](std::uint32_t i) __attribute__((always_inline)) {
+            const std::uint32_t vip = burst.match[i].index;
+            const std::uint32_t backend = burst.backend[i];
+            const std::uint64_t bytes = rte_pktmbuf_pkt_len(burst.mbuf[i]);
+            const weir_next_hop_row* hop = plain_way(rows, backend, 0);
+            if (!hop)
+                return;
+            const weir_verdict verdict = send_plain_in_tunnel(
+                node, rows.vips[vip], rows.backends[backend], *hop, burst.hash[i], burst.mbuf[i],
+                found.frames.data[i], (found.plain.v4 & set_of(i)) != 0);
+            if (verdict == WEIR_UNDECIDED)
+                return;
+            burst.out_interface[i] = hop->interface;
+            burst.verdict[i] = static_cast<std::uint8_t>(verdict);
+            count_rewritten(worker, run, vip, backend, verdict, bytes);
+            if (verdict == WEIR_FORWARDED)
+                gone |= set_of(i);
+        });
     return gone;
 }
 

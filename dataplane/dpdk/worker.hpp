@@ -23,8 +23,8 @@ namespace weir::dpdk {
 
 class RecentDestinations;
 
-// Whether the short way is worth a try: where it leads nowhere, it costs a packet a few
-// nanoseconds.
+// What the last bursts lead one to expect of the short way: whether it is worth a try, as it costs
+// a packet a few nanoseconds where it leads nowhere, and what there will be to send for.
 class ShortWayTrust {
 public:
     bool worth() const { return tries_ != 0; }
@@ -34,9 +34,14 @@ public:
     // bursts does not end it at once.
     void tried(bool paid) { tries_ = paid ? kMostTries : tries_ - 1; }
 
+    // Whether the last burst had packets that their connection leads.
+    bool leads_by_connections() const { return by_connections_; }
+    void led_by_connections(bool some) { by_connections_ = some; }
+
 private:
     static constexpr std::uint32_t kMostTries = 8;
     std::uint32_t tries_ = 0;
+    bool by_connections_ = false;
 };
 
 class Worker {

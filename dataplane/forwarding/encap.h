@@ -15,6 +15,7 @@
 #pragma once
 
 #include "dataplane/forwarding/ip_header.h"
+#include "dataplane/forwarding/parse_plain.h"
 #include "dataplane/forwarding/rows.h"
 
 #define WEIR_UDP_BYTES 8u
@@ -93,40 +94,57 @@ WEIR_INLINE uint16_t weir_outer_id(const struct weir_packet* packet,
                       packet->fragment_offset / 8u);
 }
 
-WEIR_INLINE enum weir_verdict weir_write_outer_ip(uint8_t* data, const uint8_t* end,
-                                                  const struct weir_packet* packet,
-                                                  const struct weir_outer* outer, uint8_t tos) {
-    bool gue = outer->forward == WEIR_FORWARD_DSR_GUE;
-    uint8_t protocol = gue ? (uint8_t)WEIR_IP_UDP : weir_inner_protocol(packet);
-    uint32_t total = packet->l3_length + weir_outer_bytes(outer);
-    if (outer->family == 4) {
-        uint8_t* at = weir_at_mutable(data, end, packet->l3_offset, WEIR_V4_BYTES);
-        if (!at)
-            return WEIR_DROP_TRUNCATED;
-        bool whole = packet->flags & WEIR_PACKET_DONT_FRAGMENT;
-        struct weir_v4_header header;
-        header.source = weir_address_v4(&outer->source);
-        header.destination = weir_address_v4(&outer->destination);
-        header.total = (uint16_t)total;
-        header.id = whole ? 0 : weir_outer_id(packet, outer);
-        header.fragment = whole ? WEIR_V4_FLAG_DONT_FRAGMENT : 0;
-        header.tos = tos;
-        header.protocol = protocol;
-        weir_write_v4_header(at, &header);
-        return WEIR_UNDECIDED;
-    }
-    uint8_t* at = weir_at_mutable(data, end, packet->l3_offset, WEIR_V6_BYTES);
-    if (!at)
-        return WEIR_DROP_TRUNCATED;
+/* What an outer header says of the packet in it. */
+struct weir_inner {
+    uint16_t length; /* bytes, headers included */
+    uint16_t id;     /* of the outer header, where that may be fragmented; else 0 */
+    bool whole;      /* it may not */
+    uint8_t tos;
+    uint8_t protocol;
+};
+
+/* `header`: the first bytes of the packet's IP header. */
+WEIR_INLINE struct weir_inner weir_inner_of(const struct weir_packet* packet, const uint8_t* header,
+                                            const struct weir_outer* outer) {
+    struct weir_inner inner;
+    inner.length = packet->l3_length;
+    inner.whole = packet->flags & WEIR_PACKET_DONT_FRAGMENT;
+    inner.id = inner.whole ? 0 : weir_outer_id(packet, outer);
+    inner.tos = weir_outer_tos(packet, header);
+    inner.protocol = weir_inner_protocol(packet);
+    return inner;
+}
+
+WEIR_INLINE uint8_t weir_outer_protocol(const struct weir_outer* outer,
+                                        const struct weir_inner* inner) {
+    return outer->forward == WEIR_FORWARD_DSR_GUE ? (uint8_t)WEIR_IP_UDP : inner->protocol;
+}
+
+/* `at`: WEIR_V4_BYTES. */
+WEIR_INLINE void weir_write_outer_v4(uint8_t* at, const struct weir_inner* inner,
+                                     const struct weir_outer* outer) {
+    struct weir_v4_header header;
+    header.source = weir_address_v4(&outer->source);
+    header.destination = weir_address_v4(&outer->destination);
+    header.total = (uint16_t)(inner->length + weir_outer_bytes(outer));
+    header.id = inner->id;
+    header.fragment = inner->whole ? WEIR_V4_FLAG_DONT_FRAGMENT : 0;
+    header.tos = inner->tos;
+    header.protocol = weir_outer_protocol(outer, inner);
+    weir_write_v4_header(at, &header);
+}
+
+/* `at`: WEIR_V6_BYTES. */
+WEIR_INLINE void weir_write_outer_v6(uint8_t* at, const struct weir_inner* inner,
+                                     const struct weir_outer* outer) {
     struct weir_v6_header header;
     header.source = outer->source;
     header.destination = outer->destination;
     header.flow_label = outer->spread; /* RFC 6438: tunnels spread by flow label */
-    header.payload = (uint16_t)(total - WEIR_V6_BYTES);
-    header.traffic_class = tos;
-    header.next_header = protocol;
+    header.payload = (uint16_t)(inner->length + weir_outer_bytes(outer) - WEIR_V6_BYTES);
+    header.traffic_class = inner->tos;
+    header.next_header = weir_outer_protocol(outer, inner);
     weir_write_v6_header(at, &header);
-    return WEIR_UNDECIDED;
 }
 
 /* The UDP checksum is 0 in both families, in both engines. Over IPv6 RFC 6935 section 5 allows it
@@ -140,23 +158,16 @@ WEIR_INLINE enum weir_verdict weir_write_outer_ip(uint8_t* data, const uint8_t* 
  *     in BPF a loop that the verifier follows byte by byte.
  * The receiving end has to accept it over IPv6: UDP_NO_CHECK6_RX on a socket, `udp6zerocsumrx` on
  * Linux's tunnel devices. */
-WEIR_INLINE enum weir_verdict weir_write_outer_gue(uint8_t* data, const uint8_t* end,
-                                                   const struct weir_packet* packet,
-                                                   const struct weir_outer* outer) {
-    uint32_t ip = outer->family == 4 ? WEIR_V4_BYTES : WEIR_V6_BYTES;
-    uint8_t* at =
-        weir_at_mutable(data, end, packet->l3_offset + ip, WEIR_UDP_BYTES + WEIR_GUE_BYTES);
-    if (!at)
-        return WEIR_DROP_TRUNCATED;
+/* `at`: WEIR_UDP_BYTES + WEIR_GUE_BYTES. */
+WEIR_INLINE void weir_write_outer_gue(uint8_t* at, const struct weir_inner* inner,
+                                      const struct weir_outer* outer) {
     weir_store16(at, outer->source_port);
     weir_store16(at + 2, outer->destination_port);
-    weir_store16(at + 4,
-                 weir_swap16((uint16_t)(packet->l3_length + WEIR_UDP_BYTES + WEIR_GUE_BYTES)));
+    weir_store16(at + 4, weir_swap16((uint16_t)(inner->length + WEIR_UDP_BYTES + WEIR_GUE_BYTES)));
     weir_store16(at + 6, 0);
     at[8] = 0; /* variant 0, a data packet, no optional fields */
-    at[9] = weir_inner_protocol(packet);
+    at[9] = inner->protocol;
     weir_store16(at + 10, 0);
-    return WEIR_UNDECIDED;
 }
 
 /* `data` is the new start of the frame; `packet` still tells of the inner packet, with l3_offset
@@ -168,14 +179,52 @@ WEIR_INLINE enum weir_verdict weir_write_outer(uint8_t* data, const uint8_t* end
     uint32_t bytes = weir_outer_bytes(outer);
     if (packet->l3_length + bytes > 0xffffu)
         return WEIR_DROP_TOO_BIG;
-    const uint8_t* inner = weir_at(data, end, packet->l3_offset + bytes, WEIR_V4_BYTES);
-    if (!inner)
+    const uint8_t* header = weir_at(data, end, packet->l3_offset + bytes, WEIR_V4_BYTES);
+    if (!header)
         return WEIR_DROP_TRUNCATED;
-    enum weir_verdict verdict =
-        weir_write_outer_ip(data, end, packet, outer, weir_outer_tos(packet, inner));
-    if (verdict != WEIR_UNDECIDED || outer->forward != WEIR_FORWARD_DSR_GUE)
-        return verdict;
-    return weir_write_outer_gue(data, end, packet, outer);
+    const struct weir_inner inner = weir_inner_of(packet, header, outer);
+    const uint32_t ip_bytes = outer->family == 4 ? WEIR_V4_BYTES : WEIR_V6_BYTES;
+    if (outer->family == 4) {
+        uint8_t* at = weir_at_mutable(data, end, packet->l3_offset, WEIR_V4_BYTES);
+        if (!at)
+            return WEIR_DROP_TRUNCATED;
+        weir_write_outer_v4(at, &inner, outer);
+    } else {
+        uint8_t* at = weir_at_mutable(data, end, packet->l3_offset, WEIR_V6_BYTES);
+        if (!at)
+            return WEIR_DROP_TRUNCATED;
+        weir_write_outer_v6(at, &inner, outer);
+    }
+    if (outer->forward != WEIR_FORWARD_DSR_GUE)
+        return WEIR_UNDECIDED;
+    uint8_t* at =
+        weir_at_mutable(data, end, packet->l3_offset + ip_bytes, WEIR_UDP_BYTES + WEIR_GUE_BYTES);
+    if (!at)
+        return WEIR_DROP_TRUNCATED;
+    weir_write_outer_gue(at, &inner, outer);
+    return WEIR_UNDECIDED;
+}
+
+/* The same of a frame that weir_parse_plain() has taken, of IPv4 or not. `frame` is where it began;
+ * weir_outer_bytes() before that it begins now. Nothing can go wrong. REQUIRES: what fits the
+ * path's MTU. */
+WEIR_INLINE void weir_write_plain_outer(uint8_t* frame, bool is_v4,
+                                        const struct weir_outer* outer) {
+    const uint8_t* header = frame + WEIR_ETHERNET_BYTES;
+    struct weir_packet packet;
+    if (is_v4)
+        weir_read_plain_v4(frame, &packet);
+    else
+        weir_read_plain_v6(frame, &packet);
+    const struct weir_inner inner = weir_inner_of(&packet, header, outer);
+    uint8_t* at = frame + WEIR_ETHERNET_BYTES - weir_outer_bytes(outer);
+    if (outer->family == 4)
+        weir_write_outer_v4(at, &inner, outer);
+    else
+        weir_write_outer_v6(at, &inner, outer);
+    if (outer->forward == WEIR_FORWARD_DSR_GUE)
+        weir_write_outer_gue(frame + WEIR_ETHERNET_BYTES - WEIR_UDP_BYTES - WEIR_GUE_BYTES, &inner,
+                             outer);
 }
 
 /* l3_offset (unchanged), l3_length, l4_offset (UDP, or the inner header), ethertype, family,
