@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // What nearly every packet is: plain, of a connection that is known and complete, from a
-// backend or to one that is up. It changes nothing but the connection's age. Shared by the stage
-// that tracks and the short way; each function does what the long way would, or nothing and says
-// so.
+// backend or to one that is up. It changes nothing but the connection's age. The front of the stage
+// that tracks; each function does what the rest of that stage would, or nothing and says so. The
+// short way has the same for packets side by side (stage_by_connection.cpp).
 #pragma once
 
 #include "dataplane/dpdk/connection_steps.hpp"

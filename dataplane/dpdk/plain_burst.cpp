@@ -29,7 +29,7 @@ PacketSet packets_where(Truths truths) {
     return static_cast<PacketSet>(_mm256_movemask_ps(_mm256_castsi256_ps((__m256i)truths)));
 }
 
-PacketSet packets_where(PairTruths truths) {
+PacketSet pairs_where(PairTruths truths) {
     return static_cast<PacketSet>(_mm256_movemask_pd(_mm256_castsi256_pd((__m256i)truths)));
 }
 
@@ -185,7 +185,8 @@ Addresses read_addresses_v6(PlainBurst& burst, std::uint32_t first, Frames frame
     const auto multicast = (high & 0xff) == 0xff;
     const auto here = (high == 0) & (((low & ~(std::uint64_t{1} << 56)) == 0) |
                                      ((low & 0xffff'ffff) == WEIR_V4_MAPPED_PREFIX));
-    return {packets_where(~(multicast | here)), packets_where((high != high_to) | (low != low_to))};
+    return {pairs_where((PairTruths) ~(multicast | here)),
+            pairs_where((PairTruths)((high != high_to) | (low != low_to)))};
 }
 
 Found read_v6(PlainBurst& burst, std::uint32_t first, Frames frame, Words bytes) {
@@ -263,7 +264,7 @@ PacketSet PlainBurst::same_to_v4(PacketSet among, std::uint32_t i, std::uint64_t
     PacketSet same = 0;
     for (std::uint32_t at = 0; at < kBurstSize; at += 4) {
         const Pairs four = *reinterpret_cast<const Pairs*>(&to_v4[at]);
-        same |= packets_where((four & mask) == wanted) << at;
+        same |= pairs_where((PairTruths)((four & mask) == wanted)) << at;
     }
     return same & among;
 }
@@ -275,9 +276,9 @@ PacketSet PlainBurst::same_to_v6(PacketSet among, std::uint32_t i) const {
         const auto four = [&](std::uint32_t word) {
             return *reinterpret_cast<const Pairs*>(&flow_v6[word][at]);
         };
-        same |= packets_where((four(2) == wanted[0]) & (four(3) == wanted[1]) &
-                              (four(4) >> 16 == wanted[2]))
-                << at;
+        const auto same_four =
+            (four(2) == wanted[0]) & (four(3) == wanted[1]) & (four(4) >> 16 == wanted[2]);
+        same |= pairs_where((PairTruths)same_four) << at;
     }
     return same & among;
 }

@@ -21,9 +21,9 @@ constexpr PacketSet set_of(std::uint32_t i) {
     return PacketSet{1} << i;
 }
 
-// The first `count` packets, at least one.
+// The first `count` packets.
 constexpr PacketSet set_of_first(std::uint32_t count) {
-    return ~PacketSet{0} >> (kBurstSize - count);
+    return static_cast<PacketSet>((std::uint64_t{1} << count) - 1);
 }
 
 constexpr std::uint32_t first_of(PacketSet set) {

@@ -150,6 +150,7 @@ TEST(PacketSet, NamesItsPacketsInOrder) {
     std::vector<std::uint32_t> seen;
     for_each(set_of(31) | set_of(0) | set_of(4), [&](std::uint32_t i) { seen.push_back(i); });
     EXPECT_EQ(seen, (std::vector<std::uint32_t>{0, 4, 31}));
+    EXPECT_EQ(set_of_first(0), 0u);
     EXPECT_EQ(set_of_first(1), 1u);
     EXPECT_EQ(set_of_first(32), ~0u);
     EXPECT_EQ(first_of(set_of(5) | set_of(9)), 5u);

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // Whom the short way's packets are for, and the order of its sweeps.
 #include "dataplane/dpdk/short_way.hpp"
-#include "dataplane/dpdk/known_connection.hpp"
 
 #include <rte_prefetch.h>
 

@@ -4,6 +4,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <set>
 
 #include "dataplane/forwarding/parse.h"
@@ -79,8 +80,8 @@ struct Encapsulated {
 Encapsulated encapsulate(const Bytes& frame, const weir_outer& outer, uint16_t tag) {
     weir_packet packet = parsed(frame);
     const int change = weir_head_change(&packet, tag);
-    const auto grow = static_cast<size_t>(static_cast<int>(weir_outer_bytes(&outer)) + change);
-    Bytes room(grow, 0xee);
+    const int grow = static_cast<int>(weir_outer_bytes(&outer)) + change;
+    Bytes room(static_cast<size_t>(grow), 0xee);
     put(room, frame);
     weir_packet_moved(&packet, change, tag);
     uint8_t* data = room.data();
@@ -113,6 +114,32 @@ TEST(Encapsulate, AllFamilyPairsAndBothForms) {
         }
     }
     EXPECT_GT(compared, 200u);
+}
+
+TEST(Encapsulate, APlainFrameGetsTheSame) {
+    size_t compared = 0;
+    for (Sample sample : sound_packets()) {
+        sample.plan.tos = 0xb9;
+        sample.plan.padding = compared % 3;
+        sample.plan.payload.resize(40); // IPv6 is as long as the parser wants a plain frame to be
+        const Bytes frame = build(sample.plan);
+        weir_packet packet{};
+        if (!weir_parse_plain(frame.data(), frame.data() + frame.size(), &packet))
+            continue;
+        for (unsigned pick = 0; pick < 4; pick++) {
+            const weir_outer outer = outer_for(pick & 1, pick & 2);
+            Bytes room(weir_outer_bytes(&outer), 0xee);
+            put(room, frame);
+            weir_write_plain_outer(room.data() + weir_outer_bytes(&outer), packet.family == 4,
+                                   &outer);
+            Bytes expected = encapsulate(frame, outer, WEIR_NO_VLAN).frame;
+            std::fill_n(expected.begin(), WEIR_ETHERNET_BYTES, uint8_t{0xee}); // not its business
+            std::fill_n(room.begin(), WEIR_ETHERNET_BYTES, uint8_t{0xee});
+            EXPECT_EQ(room, expected) << sample.name << ' ' << pick;
+            compared++;
+        }
+    }
+    EXPECT_GT(compared, 30u);
 }
 
 TEST(Encapsulate, ThePacketThenTellsOfTheOuterOne) {

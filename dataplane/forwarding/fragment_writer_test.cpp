@@ -72,7 +72,7 @@ TEST(Fragments, AreThePiecesThatWouldHaveBeenBuilt) {
                 plan.padding = 4;
                 const Bytes frame = build(plan), l4 = l4_of(plan);
                 const std::vector<Bytes> pieces = cut(frame, parsed(frame), mtu);
-                const size_t step = (mtu - 20) / 8 * 8;
+                const size_t step = size_t{mtu - 20} / 8 * 8;
                 if (frame.size() - 18 - plan.padding <= mtu) {
                     EXPECT_EQ(pieces.size(), 1u);
                     continue;

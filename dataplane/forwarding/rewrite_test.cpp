@@ -5,9 +5,10 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <functional>
 
-#include "dataplane/forwarding/parse.h"
+#include "dataplane/forwarding/parse_plain.h"
 #include "dataplane/forwarding/test_corpus.hpp"
 #include "dataplane/forwarding/test_table.hpp"
 
@@ -109,6 +110,38 @@ Sums sums_of(const Bytes& frame) {
     return {six || full_checksum(l3.first(header)) == 0,
             l4_checksum(source, destination, packet.protocol, l4) == 0,
             get16(l4, packet.protocol == 6 ? 16 : 6)};
+}
+
+TEST(Translate, APlainFrameGetsTheSame) {
+    size_t compared = 0;
+    for (Sample sample : sound_packets()) {
+        sample.plan.payload.resize(40);
+        const Bytes frame = build(sample.plan);
+        weir_packet packet{};
+        if (!weir_parse_plain(frame.data(), frame.data() + frame.size(), &packet))
+            continue;
+        const bool is_tcp = packet.protocol == WEIR_IP_TCP;
+        const size_t udp_checksum = packet.l4_offset + 6u;
+        for (const bool summed : {true, false}) {
+            for (const Target& target : kTargets) {
+                Bytes expected = frame;
+                if (!summed && !is_tcp)
+                    std::fill_n(expected.begin() + static_cast<long>(udp_checksum), 2, uint8_t{0});
+                Bytes plain = expected;
+                const weir_translation to = translation_of(target, packet);
+                ASSERT_EQ(weir_translate(expected.data(), expected.data() + expected.size(),
+                                         &packet, &to),
+                          WEIR_UNDECIDED);
+                if (packet.family == 4)
+                    weir_translate_plain_v4(plain.data(), packet.flow.word, is_tcp, &to);
+                else
+                    weir_translate_plain_v6(plain.data(), packet.flow.word, is_tcp, &to);
+                EXPECT_EQ(plain, expected) << sample.name;
+                compared++;
+            }
+        }
+    }
+    EXPECT_GT(compared, 30u);
 }
 
 TEST(Translate, ChecksumsHoldForRandomTuplesAndPayloads) {
