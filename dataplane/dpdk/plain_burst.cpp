@@ -237,25 +237,32 @@ PacketSet read_all(PlainBurst& burst, const PlainFrames& frames, std::uint32_t l
     return taken;
 }
 
-bool is_v6(const PlainFrames& frames, std::uint32_t i) {
-    return frames.bytes[i] >= kPlainLeastBytes_v6 && weir_is_untagged_v6(frames.data[i]);
+// Whether some frame of the set says it is of this sort.
+bool has_any(const PlainFrames& frames, PacketSet set, std::uint16_t ethertype) {
+    const std::uint16_t wanted = weir_swap16(ethertype);
+    bool found = false;
+    for_each(set, [&](std::uint32_t i) {
+        found |=
+            frames.bytes[i] >= WEIR_ETHERNET_BYTES && weir_load16(frames.data[i] + 12) == wanted;
+    });
+    return found;
 }
 
 } // namespace
 
 void PlainBurst::read(const PlainFrames& frames) {
-    const PacketSet whole = set_of_first(frames.count);
-    const auto take_v4 = [&] { v4 = read_all(*this, frames, kPlainLeastBytes_v4, read_v4); };
-    const auto take_v6 = [&] { v6 = read_all(*this, frames, kPlainLeastBytes_v6, read_v6); };
+    const PacketSet all = set_of_first(frames.count);
+    const auto read_as_v4 = [&] { v4 = read_all(*this, frames, kPlainLeastBytes_v4, read_v4); };
+    const auto read_as_v6 = [&] { v6 = read_all(*this, frames, kPlainLeastBytes_v6, read_v6); };
     // Most bursts are of one family.
-    if (is_v6(frames, 0)) {
-        take_v6();
-        if (v6 != whole)
-            take_v4();
+    if (has_any(frames, set_of(0), WEIR_ETHERTYPE_V6)) {
+        read_as_v6();
+        if (has_any(frames, all & ~v6, WEIR_ETHERTYPE_V4))
+            read_as_v4();
     } else {
-        take_v4();
-        if (v4 != whole)
-            take_v6();
+        read_as_v4();
+        if (has_any(frames, all & ~v4, WEIR_ETHERTYPE_V6))
+            read_as_v6();
     }
 }
 

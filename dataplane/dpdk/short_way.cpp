@@ -272,15 +272,19 @@ bool forward_shortly(Worker& worker, Burst& burst) {
     look_at(found.frames, burst);
     found.plain.read(found.frames);
     hash_flows(*worker.state, burst, found.plain);
-    if (worker.short_way.leads_by_connections()) // as the last one's did
+    const bool foreseen = worker.short_way.leads_by_connections();
+    if (foreseen)
         foresee_connections(worker, burst, found.plain.all());
     Finder(worker, burst, found).find();
-    const bool has_connections = (found.of_clients | found.of_backends) != 0;
-    worker.short_way.led_by_connections(has_connections);
+    const PacketSet by_connection = found.of_clients | found.of_backends;
+    if (!foreseen)
+        foresee_connections(worker, burst, by_connection);
+    if ((by_connection | found.by_slot) != 0)
+        worker.short_way.led_by_connections(by_connection != 0);
     PacketSet gone = 0;
     if (found.by_slot != 0)
         gone |= forward_by_slots(worker, burst, found);
-    if (has_connections)
+    if (by_connection != 0)
         gone |= forward_by_connections(worker, burst, found);
     const auto count = static_cast<std::uint32_t>(std::popcount(gone));
     worker.short_way.tried(2 * count >= burst.count);

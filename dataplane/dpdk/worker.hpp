@@ -34,7 +34,7 @@ public:
     // bursts does not end it at once.
     void tried(bool paid) { tries_ = paid ? kMostTries : tries_ - 1; }
 
-    // Whether the last burst had packets that their connection leads.
+    // Whether connections led packets of the last burst that took it.
     bool leads_by_connections() const { return by_connections_; }
     void led_by_connections(bool some) { by_connections_ = some; }
 
