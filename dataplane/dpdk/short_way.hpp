@@ -45,6 +45,17 @@ template <class Use>
     return use(static_cast<const weir_packet&>(packet));
 }
 
+// Which worker owns a candidate's connection. Mostly its hash says it.
+inline std::uint32_t owner_of(const Worker& worker, const Burst& burst, const Candidates& found,
+                              std::uint32_t i) {
+    const weir_match& match = burst.match[i];
+    if (match.kind == WEIR_MATCH_VIP && !worker.spread && follows_spread(*worker.state, match))
+        return weir_owner_of_flow(burst.hash[i], worker.context.workers);
+    return with_packet(found, i, [&](const weir_packet& packet) {
+        return owner_of(worker, match, packet, burst.hash[i]);
+    });
+}
+
 // Those of `set` that this worker owns.
 inline PacketSet ours(const Worker& worker, const Burst& burst, const Candidates& found,
                       PacketSet set) {
@@ -52,11 +63,7 @@ inline PacketSet ours(const Worker& worker, const Burst& burst, const Candidates
         return set;
     PacketSet ours = 0;
     for_each(set, [&](std::uint32_t i) {
-        const std::uint32_t owner = with_packet(
-            found, i, [&](const weir_packet& packet) __attribute__((always_inline)) {
-                return owner_of(worker, burst.match[i], packet, burst.hash[i]);
-            });
-        if (owner == worker.context.id)
+        if (owner_of(worker, burst, found, i) == worker.context.id)
             ours |= set_of(i);
     });
     return ours;
