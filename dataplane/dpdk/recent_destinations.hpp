@@ -2,12 +2,17 @@
 // What the short way knows of those whom packets are for. Owned by one worker.
 #pragma once
 
-#include "dataplane/dpdk/plain_burst.hpp"
+#include "dataplane/forwarding/match.h"
+#include "dataplane/forwarding/plain_burst.hpp"
 
 #include <array>
 #include <cstdint>
 
 namespace weir::dpdk {
+
+using forwarding::kToAddress;
+using forwarding::kToEndpoint;
+using forwarding::PlainBurst;
 
 // What says where a packet goes.
 enum class Guide : std::uint8_t {

@@ -4,7 +4,7 @@
 // few sweeps over the burst; a packet leaves, and is counted, as the stages would have it. What a
 // sweep does not like stays undecided and unchanged for the stages.
 //
-//   read                 plain_burst.cpp         frames into columns
+//   read                 forwarding/plain_burst.cpp  frames into columns
 //   whom they are for    short_way.cpp           who could take this way, and the flow hashes
 //   by hash              stage_by_hash.cpp       slots, backends, out
 //   by connection        stage_by_connection.cpp index lines, rows, out
@@ -12,12 +12,20 @@
 
 #include "dataplane/dpdk/connection_steps.hpp"
 #include "dataplane/dpdk/forward_counts.hpp"
-#include "dataplane/dpdk/plain_burst.hpp"
 #include "dataplane/dpdk/recent_destinations.hpp"
+#include "dataplane/forwarding/plain_burst.hpp"
 
 #include <rte_mbuf.h>
 
 namespace weir::dpdk {
+
+using forwarding::first_of;
+using forwarding::for_each;
+using forwarding::PacketSet;
+using forwarding::PlainFrames;
+using forwarding::set_of;
+using forwarding::set_of_first;
+static_assert(kBurstSize == forwarding::kPlainBurst);
 
 // The packets that are still on this way.
 struct Candidates {

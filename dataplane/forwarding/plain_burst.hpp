@@ -5,14 +5,15 @@
 // two against each other.
 #pragma once
 
-#include "dataplane/dpdk/burst.hpp"
 #include "dataplane/forwarding/parse_plain.h"
 
 #include <array>
 #include <bit>
 #include <cstdint>
 
-namespace weir::dpdk {
+namespace weir::forwarding {
+
+inline constexpr std::uint32_t kPlainBurst = 32; // packets at the most
 
 // Some packets of a burst. Bit i: packet i.
 using PacketSet = std::uint32_t;
@@ -47,8 +48,8 @@ inline constexpr std::uint64_t kToAddress = 0x00ff'0000'ffff'ffff;  // any port
 // The frames of a burst. Behind the last one `bytes` are 0.
 struct PlainFrames {
     std::uint32_t count = 0;
-    std::uint8_t* data[kBurstSize];
-    alignas(64) std::uint32_t bytes[kBurstSize] = {}; // that are there
+    std::uint8_t* data[kPlainBurst];
+    alignas(64) std::uint32_t bytes[kPlainBurst] = {}; // that are there
 };
 
 struct PlainBurst {
@@ -63,11 +64,11 @@ struct PlainBurst {
     PacketSet reset = 0;    // TCP with RST
     PacketSet routable = 0; // with a TTL that survives a router
 
-    alignas(64) std::uint64_t flow_v4[WEIR_FLOW_WORDS_V4][kBurstSize]; // weir_flow::word
-    alignas(64) std::uint64_t flow_v6[WEIR_FLOW_WORDS_V6][kBurstSize];
+    alignas(64) std::uint64_t flow_v4[WEIR_FLOW_WORDS_V4][kPlainBurst]; // weir_flow::word
+    alignas(64) std::uint64_t flow_v6[WEIR_FLOW_WORDS_V6][kPlainBurst];
     // Destination address, port and protocol, in this order from the lowest bit on, as in the
     // packet.
-    alignas(64) std::uint64_t to_v4[kBurstSize];
+    alignas(64) std::uint64_t to_v4[kPlainBurst];
 
     PacketSet all() const { return v4 | v6; }
 
@@ -95,4 +96,4 @@ struct PlainBurst {
     PacketSet same_to_v6(PacketSet among, std::uint32_t i) const;
 };
 
-} // namespace weir::dpdk
+} // namespace weir::forwarding

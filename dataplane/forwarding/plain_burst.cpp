@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
-#include "dataplane/dpdk/plain_burst.hpp"
+#include "dataplane/forwarding/plain_burst.hpp"
 
 #include <array>
 #include <immintrin.h>
@@ -7,7 +7,7 @@
 // Vectors are passed to functions that are inlined alone.
 #pragma GCC diagnostic ignored "-Wpsabi"
 
-namespace weir::dpdk {
+namespace weir::forwarding {
 namespace {
 
 constexpr std::uint32_t kLanes = 8; // packets looked at together
@@ -269,7 +269,7 @@ void PlainBurst::read(const PlainFrames& frames) {
 PacketSet PlainBurst::same_to_v4(PacketSet among, std::uint32_t i, std::uint64_t mask) const {
     const Pairs wanted = Pairs{} + (to_v4[i] & mask);
     PacketSet same = 0;
-    for (std::uint32_t at = 0; at < kBurstSize; at += 4) {
+    for (std::uint32_t at = 0; at < kPlainBurst; at += 4) {
         const Pairs four = *reinterpret_cast<const Pairs*>(&to_v4[at]);
         same |= pairs_where((PairTruths)((four & mask) == wanted)) << at;
     }
@@ -279,7 +279,7 @@ PacketSet PlainBurst::same_to_v4(PacketSet among, std::uint32_t i, std::uint64_t
 PacketSet PlainBurst::same_to_v6(PacketSet among, std::uint32_t i) const {
     const EndV6 wanted = to_v6(i);
     PacketSet same = 0;
-    for (std::uint32_t at = 0; at < kBurstSize; at += 4) {
+    for (std::uint32_t at = 0; at < kPlainBurst; at += 4) {
         const auto four = [&](std::uint32_t word) {
             return *reinterpret_cast<const Pairs*>(&flow_v6[word][at]);
         };
@@ -290,4 +290,4 @@ PacketSet PlainBurst::same_to_v6(PacketSet among, std::uint32_t i) const {
     return same & among;
 }
 
-} // namespace weir::dpdk
+} // namespace weir::forwarding

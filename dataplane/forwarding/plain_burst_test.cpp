@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // Frames read side by side against the same read one by one.
-#include "dataplane/dpdk/plain_burst.hpp"
 #include "dataplane/forwarding/connection_state.h"
 #include "dataplane/forwarding/match.h"
+#include "dataplane/forwarding/plain_burst.hpp"
 #include "dataplane/forwarding/test_corpus.hpp"
 
 #include <gtest/gtest.h>
@@ -10,7 +10,7 @@
 #include <memory>
 #include <random>
 
-namespace weir::dpdk {
+namespace weir::forwarding {
 namespace {
 
 using namespace weir::forwarding_test;
@@ -105,7 +105,7 @@ TEST(PlainBurst, SaysOfEachPacketWhatTheParserSays) {
     std::uint32_t left = 0;
     for (int round = 0; round < 5000; round++) {
         Frames frames;
-        const std::uint32_t count = 1 + random() % kBurstSize;
+        const std::uint32_t count = 1 + random() % kPlainBurst;
         for (std::uint32_t i = 0; i < count; i++) {
             PacketPlan plan = samples[random() % samples.size()].plan;
             if (random() % 2)
@@ -157,4 +157,4 @@ TEST(PacketSet, NamesItsPacketsInOrder) {
 }
 
 } // namespace
-} // namespace weir::dpdk
+} // namespace weir::forwarding
