@@ -59,44 +59,55 @@ WEIR_INLINE enum weir_verdict weir_write_v4_addresses(uint8_t* data, const uint8
     return WEIR_UNDECIDED;
 }
 
+/* The same of IPv6, whose header has no checksum. */
+WEIR_INLINE void weir_readdress_v6(uint8_t* header, const struct weir_translation* to) {
+    header[7] = (uint8_t)(header[7] - 1);
+    weir_store64(header + 8, to->source.word[0]);
+    weir_store64(header + 16, to->source.word[1]);
+    weir_store64(header + 24, to->destination.word[0]);
+    weir_store64(header + 32, to->destination.word[1]);
+}
+
 WEIR_INLINE enum weir_verdict weir_write_v6_addresses(uint8_t* data, const uint8_t* end,
                                                       const struct weir_packet* packet,
                                                       const struct weir_translation* to) {
     uint8_t* header = weir_at_mutable(data, end, packet->l3_offset, WEIR_V6_BYTES);
     if (!header)
         return WEIR_DROP_TRUNCATED;
-    header[7] = (uint8_t)(header[7] - 1);
-    weir_store64(header + 8, to->source.word[0]);
-    weir_store64(header + 16, to->source.word[1]);
-    weir_store64(header + 24, to->destination.word[0]);
-    weir_store64(header + 32, to->destination.word[1]);
+    weir_readdress_v6(header, to);
     return WEIR_UNDECIDED;
 }
 
-/* `delta`: what addresses and ports add to the checksum. */
-WEIR_INLINE enum weir_verdict weir_write_tcp(uint8_t* data, const uint8_t* end,
-                                             const struct weir_packet* packet, uint32_t ports,
-                                             uint64_t delta) {
-    uint8_t* header = weir_at_mutable(data, end, packet->l4_offset, 18);
-    if (!header)
-        return WEIR_DROP_TRUNCATED;
+/* Gives the header other ports and fixes the checksum. `delta`: what addresses and ports add to it.
+ */
+WEIR_INLINE void weir_readdress_tcp(uint8_t* header, uint32_t ports, uint64_t delta) {
     weir_store32(header, ports);
     weir_store16(header + 16, weir_checksum_apply(weir_load16(header + 16), delta));
-    return WEIR_UNDECIDED;
 }
 
-WEIR_INLINE enum weir_verdict weir_write_udp(uint8_t* data, const uint8_t* end,
-                                             const struct weir_packet* packet, uint32_t ports,
-                                             uint64_t delta) {
-    uint8_t* header = weir_at_mutable(data, end, packet->l4_offset, 8);
-    if (!header)
-        return WEIR_DROP_TRUNCATED;
+WEIR_INLINE void weir_readdress_udp(uint8_t* header, uint32_t ports, uint64_t delta) {
     weir_store32(header, ports);
     uint16_t checksum = weir_load16(header + 6);
     if (checksum != 0) {
         checksum = weir_checksum_apply(checksum, delta);
         weir_store16(header + 6, checksum ? checksum : 0xffff);
     }
+}
+
+WEIR_INLINE enum weir_verdict weir_write_l4(uint8_t* data, const uint8_t* end,
+                                            const struct weir_packet* packet, uint32_t ports,
+                                            uint64_t delta) {
+    if (packet->protocol == WEIR_IP_TCP) {
+        uint8_t* header = weir_at_mutable(data, end, packet->l4_offset, 18);
+        if (!header)
+            return WEIR_DROP_TRUNCATED;
+        weir_readdress_tcp(header, ports, delta);
+        return WEIR_UNDECIDED;
+    }
+    uint8_t* header = weir_at_mutable(data, end, packet->l4_offset, 8);
+    if (!header)
+        return WEIR_DROP_TRUNCATED;
+    weir_readdress_udp(header, ports, delta);
     return WEIR_UNDECIDED;
 }
 
@@ -135,25 +146,11 @@ WEIR_INLINE enum weir_verdict weir_translate(uint8_t* data, const uint8_t* end,
     enum weir_verdict verdict = weir_translate_header(data, end, packet, to, &delta);
     if (verdict != WEIR_UNDECIDED || (packet->flags & WEIR_PACKET_LATER_FRAGMENT))
         return verdict;
-    return packet->protocol == WEIR_IP_TCP ? weir_write_tcp(data, end, packet, ports, delta)
-                                           : weir_write_udp(data, end, packet, ports, delta);
+    return weir_write_l4(data, end, packet, ports, delta);
 }
 
 /* The same of a frame that weir_parse_plain() has taken, with a TTL above 1. `flow`: as the packet
  * came. Nothing can go wrong. */
-WEIR_INLINE void weir_translate_plain_l4(uint8_t* l4, bool is_tcp, uint32_t ports, uint64_t delta) {
-    weir_store32(l4, ports);
-    if (is_tcp) {
-        weir_store16(l4 + 16, weir_checksum_apply(weir_load16(l4 + 16), delta));
-        return;
-    }
-    uint16_t checksum = weir_load16(l4 + 6);
-    if (checksum == 0)
-        return;
-    checksum = weir_checksum_apply(checksum, delta);
-    weir_store16(l4 + 6, checksum ? checksum : 0xffff);
-}
-
 WEIR_INLINE void weir_translate_plain_v4(uint8_t* frame, const uint64_t flow[WEIR_FLOW_WORDS_V4],
                                          bool is_tcp, const struct weir_translation* to) {
     uint8_t* header = frame + WEIR_ETHERNET_BYTES;
@@ -161,23 +158,27 @@ WEIR_INLINE void weir_translate_plain_v4(uint8_t* frame, const uint64_t flow[WEI
     uint32_t ports = weir_port_pair(to->source_port, to->destination_port);
     uint64_t delta = weir_checksum_delta64(flow[0], addresses);
     weir_readdress_v4(header, addresses, delta);
-    weir_translate_plain_l4(header + WEIR_V4_BYTES, is_tcp, ports,
-                            delta + weir_checksum_delta32((uint32_t)flow[1], ports));
+    delta += weir_checksum_delta32((uint32_t)flow[1], ports);
+    if (is_tcp)
+        weir_readdress_tcp(header + WEIR_V4_BYTES, ports, delta);
+    else
+        weir_readdress_udp(header + WEIR_V4_BYTES, ports, delta);
 }
 
 WEIR_INLINE void weir_translate_plain_v6(uint8_t* frame, const uint64_t flow[WEIR_FLOW_WORDS_V6],
                                          bool is_tcp, const struct weir_translation* to) {
     uint8_t* header = frame + WEIR_ETHERNET_BYTES;
     uint32_t ports = weir_port_pair(to->source_port, to->destination_port);
-    const uint64_t addresses[4] = {to->source.word[0], to->source.word[1], to->destination.word[0],
-                                   to->destination.word[1]};
-    uint64_t delta = weir_checksum_delta32((uint32_t)flow[4], ports);
-    header[7] = (uint8_t)(header[7] - 1);
-    for (int i = 0; i < 4; i++) {
-        delta += weir_checksum_delta64(flow[i], addresses[i]);
-        weir_store64(header + 8 + 8 * i, addresses[i]);
-    }
-    weir_translate_plain_l4(header + WEIR_V6_BYTES, is_tcp, ports, delta);
+    const struct weir_address source = {{flow[0], flow[1]}};
+    const struct weir_address destination = {{flow[2], flow[3]}};
+    uint64_t delta = weir_checksum_delta32((uint32_t)flow[4], ports) +
+                     weir_checksum_delta_address(&source, &to->source) +
+                     weir_checksum_delta_address(&destination, &to->destination);
+    weir_readdress_v6(header, to);
+    if (is_tcp)
+        weir_readdress_tcp(header + WEIR_V6_BYTES, ports, delta);
+    else
+        weir_readdress_udp(header + WEIR_V6_BYTES, ports, delta);
 }
 
 /* How many bytes the head must grow (4), shrink (-4) or stay (0) for the tag the packet leaves
