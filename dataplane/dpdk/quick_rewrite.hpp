@@ -40,23 +40,6 @@ plain_way(const KeptRows& rows, std::uint32_t backend, std::uint32_t l3_length) 
     return weir_hop_takes(&hop, l3_length) ? &hop : nullptr;
 }
 
-// Writes the tunnel's header into the frame's headroom. `packet` still tells of what is in it then.
-[[gnu::always_inline]] inline weir_verdict quick_encapsulate(rte_mbuf* mbuf,
-                                                             const weir_packet& packet,
-                                                             const weir_outer& outer,
-                                                             const weir_next_hop_row& hop) {
-    const auto room = static_cast<std::uint16_t>(weir_outer_bytes(&outer));
-    auto* data = reinterpret_cast<std::uint8_t*>(rte_pktmbuf_prepend(mbuf, room));
-    if (!data)
-        return WEIR_DROP_NO_BUFFER;
-    const weir_verdict verdict =
-        weir_write_outer(data, data + rte_pktmbuf_data_len(mbuf), &packet, &outer);
-    if (verdict != WEIR_UNDECIDED)
-        return verdict;
-    weir_write_untagged(data, hop.destination_mac, hop.source_mac, weir_outer_ethertype(&outer));
-    return WEIR_FORWARDED;
-}
-
 // A plain frame in the tunnel to its backend, which is untagged and whose path takes it; `frame` is
 // where it begins. It is no SYN.
 [[gnu::always_inline]] inline weir_verdict
@@ -72,8 +55,7 @@ send_plain_in_tunnel(const weir_node_row& node, const weir_vip_row& vip,
     if (!data)
         return WEIR_DROP_NO_BUFFER;
     weir_write_plain_outer(frame, is_v4, &outer);
-    weir_write_hop_macs(data, &hop);
-    weir_store16(data + 12, weir_swap16(weir_outer_ethertype(&outer)));
+    weir_write_untagged(data, hop.destination_mac, hop.source_mac, weir_outer_ethertype(&outer));
     return WEIR_FORWARDED;
 }
 
@@ -87,15 +69,12 @@ quick_to_backend(const Worker& worker, const KeptRows& rows, Burst& burst, std::
         return WEIR_UNDECIDED;
     rte_mbuf* mbuf = burst.mbuf[i];
     burst.out_interface[i] = hop->interface;
-    if (weir_forward_encapsulates(vip.forward)) {
-        weir_outer outer;
-        if ((packet.tcp_flags & WEIR_TCP_SYN) ||
-            !weir_outer_for(&worker.state->node(), &vip, &backend, burst.hash[i], &outer) ||
-            packet.l3_length > weir_inner_mtu(hop->mtu, &outer))
-            return WEIR_UNDECIDED;
-        return quick_encapsulate(mbuf, packet, outer, *hop);
-    }
     auto* data = rte_pktmbuf_mtod(mbuf, std::uint8_t*);
+    if (weir_forward_encapsulates(vip.forward))
+        return (packet.tcp_flags & WEIR_TCP_SYN) != 0
+                   ? WEIR_UNDECIDED
+                   : send_plain_in_tunnel(worker.state->node(), vip, backend, *hop, burst.hash[i],
+                                          mbuf, data, packet.family == 4);
     if (!weir_forward_is_dsr(vip.forward)) {
         to.destination = backend.address;
         to.destination_port = weir_backend_port(&backend, packet.destination_port);
