@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // The short way of packets that belong to a known connection and leave it as it is, but for its
-// age. What known_connection.hpp says of any packet, said of plain ones by their columns.
+// age.
+#include "dataplane/dpdk/known_connection.hpp"
 #include "dataplane/dpdk/quick_rewrite.hpp"
 #include "dataplane/dpdk/short_way.hpp"
 
@@ -55,17 +56,6 @@ std::uint32_t l3_length(const Candidates& found, std::uint32_t i) {
     return found.frames.bytes[i] - WEIR_ETHERNET_BYTES;
 }
 
-// Whether a client's packet finds things as they were: by this the connection neither moves nor
-// ends.
-[[gnu::always_inline]] inline bool stays_as_it_is(const Worker& worker, const KeptRows& rows,
-                                                  const lb::RowTail& row, const std::uint8_t* frame,
-                                                  std::uint32_t interface) {
-    return row.backend() < rows.backends.size() &&
-           rows.backends[row.backend()].state == WEIR_BACKEND_UP &&
-           worker.last_hops.is_untagged(row.last_hop(), weir_load64(weir_ethernet_source(frame)),
-                                        static_cast<std::uint8_t>(interface));
-}
-
 // Packets of clients, up to the first by which its connection may change: what follows has to wait.
 // Those of connections that go on as they are: burst.entry, burst.backend.
 template <class Family>
@@ -85,7 +75,7 @@ PacketSet known_of_clients(Worker& worker, Burst& burst, const Candidates& found
         if (entry == lb::kNoEntry)
             continue;
         const lb::RowTail tail(worker.table.row(entry));
-        if (!stays_as_it_is(worker, rows, tail, found.frames.data[i], burst.mbuf[i]->port)) {
+        if (!stays_as_it_is(worker, rows.backends, tail, burst.mbuf[i], found.frames.data[i])) {
             changes = true;
             break;
         }
@@ -98,6 +88,7 @@ PacketSet known_of_clients(Worker& worker, Burst& burst, const Candidates& found
     return known & ~found.watched;
 }
 
+// Not in line: it would crowd the sweep of the other modes out of the registers.
 [[gnu::noinline]] weir_verdict send_in_tunnel(const Worker& worker, const weir_vip_row& vip,
                                               const weir_backend_row& backend,
                                               const weir_next_hop_row& hop, std::uint64_t hash,
@@ -134,15 +125,12 @@ PacketSet send_to_backends(Worker& worker, Burst& burst, const Candidates& found
                 if (!weir_forward_is_dsr(vip.forward)) {
                     const lb::HotRow& row = worker.table.row(burst.entry[i]);
                     const std::uint32_t ports = Family::ports(found.plain, i);
-                    weir_translation to{row.client, backend.address, row.client_port,
+                    weir_translation to{{},
+                                        backend.address,
+                                        0,
                                         weir_backend_port(&backend, destination_port(ports))};
-                    if (vip.forward == WEIR_FORWARD_FULL_NAT) {
-                        const lb::RowTail tail(row);
-                        if (tail.snat_address() >= rows.snat.size())
-                            return;
-                        to.source = rows.snat[tail.snat_address()].address;
-                        to.source_port = row.snat_port;
-                    }
+                    if (!source_to_backend(rows.snat, vip, row, to))
+                        return;
                     Family::translate(frame, found.plain, i, to);
                 }
                 weir_write_hop_macs(frame, hop);
@@ -157,27 +145,11 @@ PacketSet send_to_backends(Worker& worker, Burst& burst, const Candidates& found
     return gone;
 }
 
-// Whether the row's connection is the one whose backend sent this packet.
-template <class Family>
-[[gnu::always_inline]] inline bool is_reply_of(const KeptRows& rows, const PlainBurst& plain,
-                                               std::uint32_t i, const weir_match& match,
-                                               const lb::HotRow& row) {
-    const lb::RowTail tail(row);
-    if (row.vip >= rows.vips.size() || tail.backend() >= rows.backends.size())
-        return false;
+template <class Family> Tuple tuple_of(const PlainBurst& plain, std::uint32_t i) {
     const std::uint32_t ports = Family::ports(plain, i);
-    const weir_address destination = Family::destination(plain, i);
-    const bool to_us =
-        match.kind == WEIR_MATCH_SNAT
-            ? tail.snat_address() == match.index && row.snat_port == destination_port(ports)
-            : row.snat_port == 0 && row.client_port == destination_port(ports) &&
-                  weir_address_equal(&row.client, &destination);
-    const weir_backend_row& backend = rows.backends[tail.backend()];
-    const weir_address source = Family::source(plain, i);
-    const bool by_tcp = rows.vips[row.vip].protocol == WEIR_IP_TCP;
-    return to_us && by_tcp == ((plain.tcp & set_of(i)) != 0) &&
-           weir_backend_port(&backend, row.service_port) == source_port(ports) &&
-           weir_address_equal(&backend.address, &source);
+    return {Family::source(plain, i), Family::destination(plain, i), source_port(ports),
+            destination_port(ports),
+            static_cast<std::uint8_t>((plain.tcp & set_of(i)) != 0 ? WEIR_IP_TCP : WEIR_IP_UDP)};
 }
 
 // Packets of backends whose connections go on as they are: burst.entry.
@@ -188,8 +160,9 @@ PacketSet known_of_backends(Worker& worker, Burst& burst, const Candidates& foun
     for_each(
         set, [&](std::uint32_t i) __attribute__((always_inline)) {
             const weir_match match = burst.match[i];
+            const Tuple packet = tuple_of<Family>(found.plain, i);
             const auto matches = [&](const lb::HotRow& row) __attribute__((always_inline)) {
-                return is_reply_of<Family>(rows, found.plain, i, match, row);
+                return is_reply_of(rows.vips, rows.backends, row, packet, match);
             };
             lb::EntryIndex entry = burst.hint[i];
             if (!worker.table.is_reply(entry, matches)) [[unlikely]]
@@ -221,9 +194,7 @@ PacketSet send_to_clients(Worker& worker, Burst& burst, const Candidates& found,
                 return;
             const std::uint32_t vip = row.vip;
             std::uint8_t* const frame = found.frames.data[i];
-            Family::translate(
-                frame, found.plain, i,
-                {rows.vips[vip].address, row.client, row.service_port, row.client_port});
+            Family::translate(frame, found.plain, i, translation_to_client(rows.vips, row));
             weir_write_macs(frame, hop->mac, interface.mac);
             worker.table.touch(entry, worker.now_s);
             burst.out_interface[i] = hop->interface;

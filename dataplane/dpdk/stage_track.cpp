@@ -81,17 +81,37 @@ void begin_translation(Burst& burst, std::uint32_t i, const weir_vip_row& vip) {
         weir_translation_of(&burst.packet[i], &burst.translation[i]);
 }
 
+lb::EntryIndex find_of_client(const Worker& worker, std::uint64_t hash, lb::EntryIndex hint,
+                              std::uint32_t vip, const weir_packet& packet) {
+    const lb::ForwardKey key =
+        lb::forward_key(weir_packet_source(&packet), packet.source_port, packet.destination_port,
+                        static_cast<std::uint16_t>(vip));
+    return worker.table.find_forward(lb::index_hash(hash), key, hint);
+}
+
+// A quiet packet of a connection that stays as it is: all there is to do. False: it is more.
+bool goes_on_to_backend(Worker& worker, Burst& burst, std::uint32_t i, const weir_vip_row& vip) {
+    const lb::EntryIndex entry = burst.entry[i];
+    const lb::HotRow& row = worker.table.row(entry);
+    const lb::RowTail tail(row);
+    if (!burst.plain[i] || !weir_is_quiet(&burst.packet[i]) ||
+        !stays_as_it_is(worker, worker.state->backends(), tail, burst.mbuf[i],
+                        rte_pktmbuf_mtod(burst.mbuf[i], const std::uint8_t*)) ||
+        !weir_state_complete(tail.state()) ||
+        !source_to_backend(worker.state->snat(), vip, row, burst.translation[i]))
+        return false;
+    worker.table.touch(entry, worker.now_s);
+    burst.backend[i] = tail.backend();
+    return true;
+}
+
 void find_for_client(Worker& worker, Burst& burst, std::uint32_t i, const weir_vip_row& vip) {
     const weir_packet& packet = burst.packet[i];
     burst.entry[i] = find_of_client(worker, burst.hash[i], burst.hint[i], burst.vip[i], packet);
     if (burst.entry[i] == lb::kNoEntry)
         return;
-    if (burst.plain[i] && weir_is_quiet(&packet) &&
-        stays_as_it_is(worker, burst.entry[i], burst.mbuf[i], packet)) [[likely]] {
-        burst.backend[i] = go_on_to_backend(worker, burst.entry[i], vip, burst.translation[i]);
-        if (burst.backend[i] != WEIR_NO_ROW)
-            return worker.short_way.worth_a_try();
-    }
+    if (goes_on_to_backend(worker, burst, i, vip)) [[likely]]
+        return worker.short_way.worth_a_try();
     begin_translation(burst, i, vip);
     follow_known(worker, burst, i, vip);
 }
@@ -108,21 +128,28 @@ void to_holder(Worker& worker, Burst& burst, std::uint32_t i) {
 
 void find_for_backend(Worker& worker, Burst& burst, std::uint32_t i) {
     const weir_packet& packet = burst.packet[i];
-    burst.entry[i] = find_of_backend(worker, burst.hash[i], burst.hint[i], burst.match[i], packet);
+    burst.entry[i] = worker.table.find_reply(
+        lb::index_hash(burst.hash[i]),
+        [&](const lb::HotRow& row) {
+            return is_reply_of(worker.state->vips(), worker.state->backends(), row,
+                               tuple_of(packet), burst.match[i]);
+        },
+        burst.hint[i]);
     if (burst.entry[i] == lb::kNoEntry)
         return to_holder(worker, burst, i);
     const lb::HotRow& row = worker.table.row(burst.entry[i]);
     burst.vip[i] = row.vip;
     burst.backend[i] = row.backend;
-    burst.translation[i] = translation_to_client(*worker.state, row);
+    burst.translation[i] = translation_to_client(worker.state->vips(), row);
     const auto last_hop = static_cast<std::uint16_t>(row.last_hop);
     const lb::LastHop* hop = worker.last_hops.find(last_hop);
     if (!hop)
         return drop(worker, burst, i, WEIR_DROP_NO_NEXT_HOP);
     burst.last_hop[i] = *hop;
-    if (burst.plain[i] && weir_is_quiet(&packet) && go_on_to_client(worker, burst.entry[i]))
-        [[likely]]
+    if (burst.plain[i] && weir_is_quiet(&packet) && weir_state_complete(row.state)) [[likely]] {
+        worker.table.touch(burst.entry[i], worker.now_s);
         return worker.short_way.worth_a_try();
+    }
     advance(worker, burst.entry[i], packet, lb::Direction::kFromBackend, lb::Visibility::kBothSides,
             false, last_hop);
 }

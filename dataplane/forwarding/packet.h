@@ -123,6 +123,11 @@ WEIR_INLINE const uint8_t* weir_ethernet_source(const uint8_t* frame) {
     return frame + 6;
 }
 
+/* The same as a word, whose upper 16 bits are 0. */
+WEIR_INLINE uint64_t weir_ethernet_source_word(const uint8_t* frame) {
+    return weir_load64(frame + 6) & 0xffffffffffffu;
+}
+
 /* A SYN that opens a connection: SYN without ACK. */
 WEIR_INLINE bool weir_packet_opens(const struct weir_packet* packet) {
     return packet->protocol == WEIR_IP_TCP && !(packet->flags & WEIR_PACKET_ICMP_ERROR) &&

@@ -73,7 +73,7 @@ public:
                std::memcmp(hop->mac, mac, sizeof(hop->mac)) == 0;
     }
 
-    // The same of an untagged packet, by the 8 bytes of its frame from the source MAC on.
+    // The same of an untagged packet; `mac`: weir_ethernet_source_word().
     bool is_untagged(std::uint16_t entry, std::uint64_t mac, std::uint8_t interface) const {
         if (entry >= kEntries)
             return false;
