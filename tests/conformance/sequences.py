@@ -15,6 +15,7 @@ from reference.rules import Text, Vip, address
 CLIENTS = {4: [address(f"198.51.100.{n}") for n in range(1, 9)],
            6: [address(f"2001:db8:c::{n}") for n in range(1, 9)]}
 FLAGS = (0x10, 0x10, 0x10, 0x18, 0x18, 0x11, 0x11, 0x02, 0x02, 0x12, 0x04, 0x14, 0x01)
+DATA_FLAGS = (0x10, 0x10, 0x18)
 REPLY_FLAGS = (0x12, 0x12, 0x10, 0x10, 0x18, 0x11, 0x11, 0x04, 0x14, 0x02)
 OPTIONS = (b"", b"", b"", b"\x02\x04\x05\xb4", b"\x01\x01\x01\x00", b"\x02\x04\x05\xb4\x04\x02\x08\x0a\0\0\0\1\0\0\0\0")
 IP_OPTIONS = (b"\x01\x01\x01\x00", b"\x07\x07\x04\0\0\0\0\0", b"\x83\x03\x04\x00", b"\x44\x09\x01\x00", b"\x94\x04\0\0")
@@ -87,6 +88,7 @@ class Generator:
 
     def __init__(self, rng: Random, text: Text, model: Model, workers: int, kinds: set[str], calm: bool) -> None:
         self.calm = calm
+        self.steady = False  # nearly all of a batch is data, in long bursts: what an engine may have a faster path for
         self.shortest = 14 if "whole-ethernet-header" in model.permitted else 0
         self.rng, self.text, self.model, self.workers, self.kinds = rng, text, model, workers, kinds
         self.recent: list[bytes] = []
@@ -106,14 +108,16 @@ class Generator:
         rng, rules = self.rng, self.model.rules
         self.vips = [vip for vip in rules.vips.values() if vip.served]
         self.known = list(self.model.table.forward.values())
+        self.steady = not self.calm and rng.random() < 0.4
+        self.usual = (self.client, self.client, self.reply, self.reply, self.data) if self.known else (self.data,)
         events: list[Event] = []
         while len(events) < count:
-            frame = rng.choice(self.choices)()
+            frame = rng.choice(self.usual if self.steady and rng.random() < 0.95 else self.choices)()
             if frame is None or len(frame) < self.shortest:
                 continue
             event = Event("in", frame, rng.randrange(self.workers), rng.choice((0, 0, 0, 1)))
-            if self.workers == 1 and not self.calm and rng.random() < 0.5:  # longer than a burst of the engine, sometimes
-                event.more = True
+            if self.workers == 1 and not self.calm:  # longer than a burst of the engine, sometimes
+                event.more = rng.random() < (0.95 if self.steady else 0.5)
             events.append(event)
             if len(self.recent) < 64:
                 self.recent.append(frame)
@@ -154,6 +158,8 @@ class Generator:
 
     def link(self, ethertype: int) -> bytes:
         rng = self.rng
+        if self.steady and rng.random() < 0.98:
+            return frames.ethernet(frames.ROUTER_MACS[0], ethertype)
         vlan = rng.choice((None,) * 6 + (5, 0x6005))
         return frames.ethernet(rng.choice(frames.ROUTER_MACS), ethertype, vlan)
 
@@ -201,9 +207,17 @@ class Generator:
         return self.rng.randint(*vip.ports)
 
     def opening(self) -> bytes:
-        rng, vip = self.rng, self.rng.choice(self.vips)
+        return self.of_any_client(self.rng.choice(self.vips), 2)
+
+    def data(self) -> bytes | None:
+        """To a VIP that records exceptions only, so mostly of a connection that nobody knows."""
+        vips = [vip for vip in self.vips if vip.exceptions]
+        return self.of_any_client(self.rng.choice(vips), self.rng.choice(DATA_FLAGS)) if vips else None
+
+    def of_any_client(self, vip: Vip, flags: int) -> bytes:
+        rng = self.rng
         client = rng.choice(CLIENTS[4 if len(vip.address) == 4 else 6])
-        l4 = self.l4(client, vip.address, 30000 + rng.randrange(64), self.port_of(vip), vip.protocol, 2)
+        l4 = self.l4(client, vip.address, 30000 + rng.randrange(64), self.port_of(vip), vip.protocol, flags)
         return self.wrap(client, vip.address, vip.protocol, l4)
 
     def connection(self) -> Connection | None:
@@ -215,7 +229,7 @@ class Generator:
             return None
         vip = self.model.rules.vips[connection.vip]
         l4 = self.l4(connection.client, vip.address, connection.client_port, connection.port, vip.protocol,
-                     self.rng.choice(FLAGS))
+                     self.rng.choice(DATA_FLAGS if self.steady else FLAGS))
         return self.wrap(connection.client, vip.address, vip.protocol, l4)
 
     def reply(self) -> bytes | None:
@@ -223,7 +237,7 @@ class Generator:
         if connection is None or connection.port_unknown or self.model.rules.vips[connection.vip].is_dsr:
             return None
         protocol, source, source_port, destination, port = connection.reply_key()
-        l4 = self.l4(source, destination, source_port, port, protocol, self.rng.choice(REPLY_FLAGS))
+        l4 = self.l4(source, destination, source_port, port, protocol, self.rng.choice(DATA_FLAGS if self.steady else REPLY_FLAGS))
         return self.wrap(source, destination, protocol, l4)
 
     def stray(self) -> bytes:
