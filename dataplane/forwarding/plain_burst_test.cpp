@@ -2,13 +2,15 @@
 // Frames read side by side against the same read one by one.
 #include "dataplane/forwarding/connection_state.h"
 #include "dataplane/forwarding/match.h"
-#include "dataplane/forwarding/plain_burst.hpp"
+#include "dataplane/forwarding/plain_burst_read.hpp"
 #include "dataplane/forwarding/test_corpus.hpp"
 
 #include <gtest/gtest.h>
 
 #include <memory>
 #include <random>
+#include <string>
+#include <string_view>
 
 namespace weir::forwarding {
 namespace {
@@ -97,7 +99,13 @@ void expect_ends(const PlainBurst& burst, const PlainFrames& frames, PacketSet f
     });
 }
 
-TEST(PlainBurst, SaysOfEachPacketWhatTheParserSays) {
+class PlainBurstBy : public ::testing::TestWithParam<const char*> {};
+
+TEST_P(PlainBurstBy, SaysOfEachPacketWhatTheParserSays) {
+    const bool wide = std::string_view(GetParam()) == "avx512";
+    if (wide && !has_avx512())
+        GTEST_SKIP() << "this CPU has no AVX-512";
+    const PlainReader read = wide ? read_plain_avx512 : read_plain_avx2;
     std::mt19937 random(5);
     const std::vector<Sample> samples = sound_packets();
     std::uint32_t taken_v4 = 0;
@@ -128,7 +136,7 @@ TEST(PlainBurst, SaysOfEachPacketWhatTheParserSays) {
             frames.add(frame);
         }
         PlainBurst burst;
-        burst.read(frames.get());
+        read(burst, frames.get());
         for (std::uint32_t i = 0; i < count; i++) {
             SCOPED_TRACE(::testing::Message() << "round " << round << ", packet " << i);
             ASSERT_NO_FATAL_FAILURE(expect_as_parsed(burst, frames.get(), i));
@@ -144,6 +152,21 @@ TEST(PlainBurst, SaysOfEachPacketWhatTheParserSays) {
     EXPECT_GT(taken_v4, 5000u);
     EXPECT_GT(taken_v6, 5000u);
     EXPECT_GT(left, 5000u);
+}
+
+INSTANTIATE_TEST_SUITE_P(InstructionSets, PlainBurstBy, ::testing::Values("avx2", "avx512"),
+                         [](const auto& test) { return std::string(test.param); });
+
+// The workers' own choice is one of them.
+TEST(PlainBurst, ReadsWithWhatTheCpuHas) {
+    Frames frames;
+    frames.add(build(sound_packets().front().plan));
+    PlainBurst chosen;
+    chosen.read(frames.get());
+    PlainBurst known;
+    read_plain_avx2(known, frames.get());
+    EXPECT_EQ(chosen.all(), known.all());
+    EXPECT_EQ(chosen.to_v4[0], known.to_v4[0]);
 }
 
 TEST(PacketSet, NamesItsPacketsInOrder) {
