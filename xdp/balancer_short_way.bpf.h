@@ -31,7 +31,7 @@ WEIR_INLINE enum weir_verdict weir_short_encapsulate(struct xdp_md* context,
     enum weir_verdict verdict = weir_write_outer(data, WEIR_END(context), packet, outer);
     if (verdict != WEIR_UNDECIDED)
         return verdict;
-    weir_write_untagged(data, hop->destination_mac, hop->source_mac, weir_outer_ethertype(outer));
+    weir_write_untagged(data, hop, weir_outer_ethertype(outer));
     return WEIR_FORWARDED;
 }
 

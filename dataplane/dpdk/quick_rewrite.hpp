@@ -41,22 +41,43 @@ plain_way(const KeptRows& rows, std::uint32_t backend, std::uint32_t l3_length) 
 }
 
 // A plain frame in the tunnel to its backend, which is untagged and whose path takes it; `frame` is
-// where it begins. It is no SYN.
+// where it begins. It is no SYN. Whatever is always inlined gets the three facts as constants.
+template <bool kGue, bool kOuterV4, bool kInnerV4>
 [[gnu::always_inline]] inline weir_verdict
-send_plain_in_tunnel(const weir_node_row& node, const weir_vip_row& vip,
-                     const weir_backend_row& backend, const weir_next_hop_row& hop,
-                     std::uint64_t hash, rte_mbuf* mbuf, std::uint8_t* frame, bool is_v4) {
+send_plain_in_tunnel_of(const weir_node_row& node, const weir_vip_row& vip,
+                        const weir_backend_row& backend, const weir_next_hop_row& hop,
+                        std::uint64_t hash, rte_mbuf* mbuf, std::uint8_t* frame) {
     weir_outer outer;
-    if (!weir_outer_for(&node, &vip, &backend, hash, &outer) ||
-        rte_pktmbuf_data_len(mbuf) - WEIR_ETHERNET_BYTES > weir_inner_mtu(hop.mtu, &outer))
+    if (!weir_outer_for(&node, &vip, &backend, hash, &outer))
+        return WEIR_UNDECIDED;
+    outer.family = kOuterV4 ? 4 : 6;
+    outer.forward = kGue ? WEIR_FORWARD_DSR_GUE : WEIR_FORWARD_DSR_IPIP;
+    if (rte_pktmbuf_data_len(mbuf) - WEIR_ETHERNET_BYTES > weir_inner_mtu(hop.mtu, &outer))
         return WEIR_UNDECIDED;
     const auto room = static_cast<std::uint16_t>(weir_outer_bytes(&outer));
     auto* data = reinterpret_cast<std::uint8_t*>(rte_pktmbuf_prepend(mbuf, room));
     if (!data)
         return WEIR_DROP_NO_BUFFER;
-    weir_write_plain_outer(frame, is_v4, &outer);
-    weir_write_untagged(data, hop.destination_mac, hop.source_mac, weir_outer_ethertype(&outer));
+    weir_write_plain_outer(frame, kInnerV4, &outer);
+    weir_write_untagged(data, &hop, weir_outer_ethertype(&outer));
     return WEIR_FORWARDED;
+}
+
+[[gnu::always_inline]] inline weir_verdict
+send_plain_in_tunnel(const weir_node_row& node, const weir_vip_row& vip,
+                     const weir_backend_row& backend, const weir_next_hop_row& hop,
+                     std::uint64_t hash, rte_mbuf* mbuf, std::uint8_t* frame, bool is_v4) {
+    const auto send = [&]<bool kGue, bool kOuterV4>() __attribute__((always_inline)) {
+        return is_v4 ? send_plain_in_tunnel_of<kGue, kOuterV4, true>(node, vip, backend, hop, hash,
+                                                                     mbuf, frame)
+                     : send_plain_in_tunnel_of<kGue, kOuterV4, false>(node, vip, backend, hop, hash,
+                                                                      mbuf, frame);
+    };
+    if (weir_address_is_v4(&backend.address))
+        return vip.forward == WEIR_FORWARD_DSR_GUE ? send.template operator()<true, true>()
+                                                   : send.template operator()<false, true>();
+    return vip.forward == WEIR_FORWARD_DSR_GUE ? send.template operator()<true, false>()
+                                               : send.template operator()<false, false>();
 }
 
 // To burst.backend[i]. `to`: its source, where the mode translates.

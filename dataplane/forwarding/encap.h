@@ -94,13 +94,14 @@ WEIR_INLINE uint16_t weir_outer_id(const struct weir_packet* packet,
                       packet->fragment_offset / 8u);
 }
 
-/* What an outer header says of the packet in it. */
+/* What an outer header says of the packet in it. In whole words: compilers hold each in a register
+ * of its own then. */
 struct weir_inner {
-    uint16_t length; /* bytes, headers included */
-    uint16_t id;     /* of the outer header, where that may be fragmented; else 0 */
-    bool whole;      /* it may not */
-    uint8_t tos;
-    uint8_t protocol;
+    uint32_t length;   /* bytes, headers included */
+    uint32_t id;       /* of the outer header, where that may be fragmented; else 0 */
+    uint32_t fragment; /* its flags and offset: WEIR_V4_FLAG_DONT_FRAGMENT or 0 */
+    uint32_t tos;
+    uint32_t protocol;
 };
 
 /* `header`: the first bytes of the packet's IP header. */
@@ -108,8 +109,9 @@ WEIR_INLINE struct weir_inner weir_inner_of(const struct weir_packet* packet, co
                                             const struct weir_outer* outer) {
     struct weir_inner inner;
     inner.length = packet->l3_length;
-    inner.whole = packet->flags & WEIR_PACKET_DONT_FRAGMENT;
-    inner.id = inner.whole ? 0 : weir_outer_id(packet, outer);
+    const bool whole = packet->flags & WEIR_PACKET_DONT_FRAGMENT;
+    inner.id = whole ? 0 : weir_outer_id(packet, outer);
+    inner.fragment = whole ? WEIR_V4_FLAG_DONT_FRAGMENT : 0;
     inner.tos = weir_outer_tos(packet, header);
     inner.protocol = weir_inner_protocol(packet);
     return inner;
@@ -117,7 +119,7 @@ WEIR_INLINE struct weir_inner weir_inner_of(const struct weir_packet* packet, co
 
 WEIR_INLINE uint8_t weir_outer_protocol(const struct weir_outer* outer,
                                         const struct weir_inner* inner) {
-    return outer->forward == WEIR_FORWARD_DSR_GUE ? (uint8_t)WEIR_IP_UDP : inner->protocol;
+    return outer->forward == WEIR_FORWARD_DSR_GUE ? (uint8_t)WEIR_IP_UDP : (uint8_t)inner->protocol;
 }
 
 /* `at`: WEIR_V4_BYTES. */
@@ -127,9 +129,9 @@ WEIR_INLINE void weir_write_outer_v4(uint8_t* at, const struct weir_inner* inner
     header.source = weir_address_v4(&outer->source);
     header.destination = weir_address_v4(&outer->destination);
     header.total = (uint16_t)(inner->length + weir_outer_bytes(outer));
-    header.id = inner->id;
-    header.fragment = inner->whole ? WEIR_V4_FLAG_DONT_FRAGMENT : 0;
-    header.tos = inner->tos;
+    header.id = (uint16_t)inner->id;
+    header.fragment = (uint16_t)inner->fragment;
+    header.tos = (uint8_t)inner->tos;
     header.protocol = weir_outer_protocol(outer, inner);
     weir_write_v4_header(at, &header);
 }
@@ -142,7 +144,7 @@ WEIR_INLINE void weir_write_outer_v6(uint8_t* at, const struct weir_inner* inner
     header.destination = outer->destination;
     header.flow_label = outer->spread; /* RFC 6438: tunnels spread by flow label */
     header.payload = (uint16_t)(inner->length + weir_outer_bytes(outer) - WEIR_V6_BYTES);
-    header.traffic_class = inner->tos;
+    header.traffic_class = (uint8_t)inner->tos;
     header.next_header = weir_outer_protocol(outer, inner);
     weir_write_v6_header(at, &header);
 }
@@ -166,7 +168,7 @@ WEIR_INLINE void weir_write_outer_gue(uint8_t* at, const struct weir_inner* inne
     weir_store16(at + 4, weir_swap16((uint16_t)(inner->length + WEIR_UDP_BYTES + WEIR_GUE_BYTES)));
     weir_store16(at + 6, 0);
     at[8] = 0; /* variant 0, a data packet, no optional fields */
-    at[9] = inner->protocol;
+    at[9] = (uint8_t)inner->protocol;
     weir_store16(at + 10, 0);
 }
 

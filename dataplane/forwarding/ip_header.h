@@ -32,10 +32,8 @@ WEIR_INLINE void weir_write_v4_header(uint8_t* at, const struct weir_v4_header* 
     };
     uint64_t sum = (uint64_t)word[0] + word[1] + word[2] + header->source + header->destination;
     uint16_t checksum = (uint16_t)~weir_checksum_fold(sum);
-    weir_store32(at, word[0]);
-    weir_store32(at + 4, word[1]);
-    weir_store32(at + 8, word[2] | (uint32_t)checksum << 16);
-    weir_store32(at + 12, header->source);
+    weir_store64(at, word[0] | (uint64_t)word[1] << 32);
+    weir_store64(at + 8, word[2] | (uint32_t)checksum << 16 | (uint64_t)header->source << 32);
     weir_store32(at + 16, header->destination);
 }
 

@@ -233,9 +233,9 @@ WEIR_INLINE void weir_write_hop_macs(uint8_t* data, const struct weir_next_hop_r
 }
 
 /* The same of one that leaves as another kind, `ethertype` in host order. */
-WEIR_INLINE void weir_write_untagged(uint8_t* data, const uint8_t* destination_mac,
-                                     const uint8_t* source_mac, uint16_t ethertype) {
-    weir_write_macs(data, destination_mac, source_mac);
+WEIR_INLINE void weir_write_untagged(uint8_t* data, const struct weir_next_hop_row* hop,
+                                     uint16_t ethertype) {
+    weir_write_hop_macs(data, hop);
     weir_store16(data + 12, weir_swap16(ethertype));
 }
 
