@@ -120,8 +120,9 @@ private:
     void take(PacketSet set, const Destination& to) {
         set = admit(set, to);
         if (set == set_of_first(burst_.count)) { // the usual burst, a few vectors
+            const weir_match match = to.match;
             std::fill_n(found_.pool, kBurstSize, to.pool);
-            std::fill_n(burst_.match, kBurstSize, to.match);
+            std::fill_n(burst_.match, kBurstSize, match);
         } else {
             for_each(set, [&](std::uint32_t i) { note(i, to); });
         }
@@ -260,6 +261,7 @@ void look_at(PlainFrames& frames, const Burst& burst) {
         frames.data[i] = data;
         frames.bytes[i] = rte_pktmbuf_data_len(mbuf);
     }
+    std::fill(frames.bytes + count, frames.bytes + kBurstSize, 0);
 }
 
 } // namespace

@@ -47,9 +47,9 @@ inline constexpr std::uint64_t kToAddress = 0x00ff'0000'ffff'ffff;  // any port
 
 // The frames of a burst. Behind the last one `bytes` are 0.
 struct PlainFrames {
-    std::uint32_t count = 0;
+    std::uint32_t count;
     std::uint8_t* data[kPlainBurst];
-    alignas(64) std::uint32_t bytes[kPlainBurst] = {}; // that are there
+    alignas(64) std::uint32_t bytes[kPlainBurst]; // that are there
 };
 
 struct PlainBurst {

@@ -29,7 +29,7 @@ public:
 
 private:
     std::vector<std::unique_ptr<ExactCopy>> copies_;
-    PlainFrames frames_;
+    PlainFrames frames_{};
 };
 
 // What a burst says of a packet.
