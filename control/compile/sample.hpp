@@ -79,7 +79,7 @@ struct World {
         EXPECT_TRUE(opened) << problem;
         history = history_of(*opened);
         history.windows = compiled->windows;
-        state.emplace(*opened);
+        state = std::move(opened);
         kept = compiled->segments;
         return std::move(*compiled);
     }

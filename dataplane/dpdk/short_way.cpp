@@ -175,10 +175,17 @@ private:
         const std::uint64_t ports =
             (plain_.v4 & set_of(i)) != 0 ? plain_.flow_v4[1][i] : plain_.flow_v6[4][i];
         const auto port = static_cast<weir_be16>(ports >> 16);
-        if (to.by_address() && is_between(to, port)) [[likely]]
+        if (to.by_address() ? is_between(to, port)
+                            : !to.by_source() || !worker_.state->may_know(destination(i)))
             return;
         if (!is_for(i, port, to))
             found_.of_backends &= ~set_of(i);
+    }
+
+    weir_address destination(std::uint32_t i) const {
+        if ((plain_.v4 & set_of(i)) != 0)
+            return weir_address_from_v4(static_cast<weir_be32>(plain_.flow_v4[0][i] >> 32));
+        return {{plain_.flow_v6[2][i], plain_.flow_v6[3][i]}};
     }
 
     [[gnu::noinline]] bool is_for(std::uint32_t i, weir_be16 port, const Destination& to) {
@@ -187,7 +194,7 @@ private:
             burst_.match[i] = weir_match_ranges(&table, to.ranges, port);
             return burst_.match[i].kind == WEIR_MATCH_SNAT;
         }
-        return !to.by_source() || with_packet(found_, i, [&](const weir_packet& packet) {
+        return with_packet(found_, i, [&](const weir_packet& packet) {
             return weir_match_destination(&table, &packet).kind == WEIR_MATCH_EMPTY;
         });
     }

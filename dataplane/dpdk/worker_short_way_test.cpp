@@ -359,6 +359,30 @@ TEST(ShortWayGenerations, NothingIsRememberedOfTheOneBefore) {
     EXPECT_TRUE(lab.send(data).empty()) << "nobody's any more";
 }
 
+// The backend's packet is the reply to a probe once the client's address is the node's own.
+TEST(ShortWayGenerations, ANodesOwnAddressIsNoClient) {
+    for (const bool v6 : {false, true}) {
+        const Plan plan{WEIR_FORWARD_NAT, v6, 6, 8080};
+        Lab lab(plan);
+        const Conversation known = converse(std::array{&lab}, plan, 1000);
+        const Bytes reply = build(*known.from_backend);
+        PacketPlan to_another = *known.from_backend; // makes the backend known again
+        to_another.destination = v6 ? "2001:db8:c::8" : "198.51.100.8";
+        for (int i = 0; i < 3; i++)
+            EXPECT_EQ(lab.send(reply).size(), 1u);
+        lab.change([&](lb::StateTables& tables) {
+            lb::MatchTableBuilder builder = State::match_table(plan);
+            builder.add_address(to_address(plan.client()), WEIR_MATCH_LOCAL);
+            tables.match = *builder.build(*std::make_unique<std::string>());
+        });
+        EXPECT_TRUE(lab.send(build(to_another)).empty());
+        ASSERT_TRUE(lab.worker(0).short_way.worth());
+        EXPECT_TRUE(lab.send(reply).empty());
+        lab.change([](lb::StateTables&) {});
+        EXPECT_EQ(lab.send(reply).size(), 1u);
+    }
+}
+
 // A generation that is taken away leaves nobody who could decide.
 TEST(ShortWayGenerations, WithoutOneNothingIsSent) {
     const Plan plan{WEIR_FORWARD_DSR_L2, false, 6, 80};

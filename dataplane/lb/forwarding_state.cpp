@@ -129,6 +129,14 @@ bool served(std::uint8_t kind, std::uint32_t index, std::span<const weir_vip_row
     return kind != WEIR_MATCH_VIP || (vips[index].flags & WEIR_VIP_SERVED);
 }
 
+std::unique_ptr<const AddressFilter> addresses_of(std::span<const weir_match_row> rows) {
+    auto filter = std::make_unique<AddressFilter>();
+    for (const weir_match_row& row : rows)
+        if (row.kind != WEIR_MATCH_EMPTY)
+            filter->add(row.address);
+    return filter;
+}
+
 } // namespace
 
 Segment inspect_segment(std::uint64_t id, std::span<const std::uint16_t> slots) {
@@ -207,6 +215,8 @@ std::optional<ForwardingState> ForwardingState::open(std::span<const std::byte> 
         return std::nullopt;
     state.has_persistence_ = std::any_of(state.pools_.begin(), state.pools_.end(),
                                          [](const auto& pool) { return pool.persistence_s != 0; });
+    if ((state.match_.flags & WEIR_MATCH_HAS_NAT) != 0)
+        state.addresses_ = addresses_of(state.match_rows_);
     return state;
 }
 

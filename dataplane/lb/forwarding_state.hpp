@@ -14,9 +14,11 @@
 #include "dataplane/forwarding/match.h"
 #include "dataplane/forwarding/rows.h"
 #include "dataplane/forwarding/select.h"
+#include "dataplane/lb/address_filter.hpp"
 
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <span>
 #include <string>
@@ -143,6 +145,9 @@ public:
                                        : members_[pool.member_first + pool.member_count + elder];
     }
 
+    // False: the match table has nothing at this address. REQUIRES: WEIR_MATCH_HAS_NAT.
+    bool may_know(const weir_address& address) const { return addresses_->may_have(address); }
+
     // The pool whose persistence decides who owns a packet of this VIP, or of a reply of this
     // backend; null when no pool of the generation has any.
     const weir_pool_row* persistence_of_vip(std::uint32_t vip) const {
@@ -174,6 +179,7 @@ private:
     std::span<const SegmentRow> segment_rows_;
     std::vector<std::span<const std::uint16_t>> slots_;
     std::vector<std::uint32_t> member_bounds_;
+    std::unique_ptr<const AddressFilter> addresses_; // of a table with WEIR_MATCH_HAS_NAT
     bool has_persistence_ = false;
 };
 
