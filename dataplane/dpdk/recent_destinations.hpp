@@ -42,8 +42,65 @@ struct Destination {
     bool by_source() const { return match.kind == WEIR_MATCH_BACKEND; }
 };
 
+// What packets were for, by what tells so. Two places for each hash: of as many destinations as
+// many nodes have (some hundreds), hardly any drives out another.
+template <class Key> class Places {
+public:
+    const Destination* find(const Key& key) const {
+        if (used_count_ == 0)
+            return nullptr;
+        const Pair& pair = pairs_[number_of(key)];
+        // No branch: which of the two it is could not be foreseen.
+        const std::uint32_t which = is_same(pair.key[1], key) ? 1 : 0;
+        return is_same(pair.key[which], key) ? &pair.to[which] : nullptr;
+    }
+
+    void put(const Key& key, const Destination& to) {
+        if (used_count_ == used_.size())
+            forget();
+        const std::size_t number = number_of(key);
+        Pair& pair = pairs_[number];
+        const auto takes = [&](std::uint32_t which) {
+            return is_same(pair.key[which], key) || is_same(pair.key[which], Key{});
+        };
+        const std::uint32_t which = takes(0) ? 0 : takes(1) ? 1 : used_count_ % 2;
+        used_[used_count_++] = static_cast<std::uint16_t>(number);
+        pair.key[which] = key;
+        pair.to[which] = to;
+    }
+
+    // Costs as much as has been put.
+    void forget() {
+        for (std::uint32_t i = 0; i < used_count_; i++)
+            pairs_[used_[i]].key[0] = pairs_[used_[i]].key[1] = Key{};
+        used_count_ = 0;
+    }
+
+private:
+    struct Pair {
+        Key key[2]; // with the protocol in it, so never all 0 where there is one
+        Destination to[2];
+    };
+    static constexpr int kBits = 10;
+
+    static bool is_same(std::uint64_t a, std::uint64_t b) { return a == b; }
+    static bool is_same(const PlainBurst::EndV6& a, const PlainBurst::EndV6& b) {
+        return ((a[0] ^ b[0]) | (a[1] ^ b[1]) | (a[2] ^ b[2])) == 0;
+    }
+    static std::size_t number_of(std::uint64_t key) {
+        return key * 0x9e3779b97f4a7c15 >> (64 - kBits);
+    }
+    static std::size_t number_of(const PlainBurst::EndV6& key) {
+        return number_of(key[0] ^ (key[1] + key[2]) * 0xd6e8feb86659fd93);
+    }
+
+    std::uint32_t used_count_ = 0;
+    std::array<std::uint16_t, 1024> used_; // pairs
+    std::array<Pair, 1 << kBits> pairs_{};
+};
+
 // What packets of this generation were for, so that those that follow need a glance instead of a
-// look-up. Direct-mapped: the last of a place counts.
+// look-up.
 class RecentDestinations {
 public:
     // Null: not known. Of an address the port, of a source the destination is still to be looked
@@ -81,36 +138,16 @@ public:
             sources_v6_.put(burst.from_v6(i), to);
     }
 
-    void forget() { *this = {}; }
+    void forget() {
+        endpoints_v4_.forget();
+        addresses_v4_.forget();
+        sources_v4_.forget();
+        endpoints_v6_.forget();
+        addresses_v6_.forget();
+        sources_v6_.forget();
+    }
 
 private:
-    template <class Key> class Places {
-    public:
-        const Destination* find(const Key& key) const {
-            if (!any_)
-                return nullptr;
-            const Place& there = places_[number_of(key)];
-            return there.key == key ? &there.to : nullptr;
-        }
-        void put(const Key& key, const Destination& to) {
-            any_ = true;
-            places_[number_of(key)] = {key, to};
-        }
-
-    private:
-        struct Place {
-            Key key; // with the protocol in it, so never all 0
-            Destination to;
-        };
-        static std::size_t number_of(std::uint64_t key) { return key * 0x9e3779b97f4a7c15 >> 57; }
-        static std::size_t number_of(const PlainBurst::EndV6& key) {
-            return number_of(key[0] ^ (key[1] + key[2]) * 0xd6e8feb86659fd93);
-        }
-
-        bool any_ = false;
-        std::array<Place, 128> places_{};
-    };
-
     Places<std::uint64_t> endpoints_v4_; // VIPs
     Places<std::uint64_t> addresses_v4_; // of SNAT
     Places<std::uint64_t> sources_v4_;   // backends in `nat`
