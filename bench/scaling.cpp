@@ -12,7 +12,7 @@
 namespace weir::bench {
 namespace {
 
-constexpr std::uint64_t kFlows = 1'000'000;
+constexpr std::uint64_t kMostFlows = 1'000'000;
 
 // Both threads stop here until the other has come.
 class Meeting {
@@ -58,15 +58,15 @@ int run_second(void* argument) {
     }
 }
 
-void measure(Row& row, const Settings& settings, const Shape& shape) {
+void measure(Row& row, const Settings& settings, const Shape& shape, std::uint64_t flows) {
     if (machine().second_lcore >= RTE_MAX_LCORE)
         throw std::runtime_error("needs a second core");
     drop_rig();
-    Engine engine(World(shape).step().generation, 2, 1'250'000 / 2);
+    Engine engine(World(shape).step().generation, 2, kMostFlows * 5 / 4 / 2);
     Rig first(shape, engine, 0);
     Rig other(shape, engine, 1);
-    first.fill(kFlows / 2);
-    other.fill(kFlows / 2);
+    first.fill(flows / 2);
+    other.fill(flows / 2);
     std::vector<double> alone, both_first, both_second;
     for (std::uint32_t repeat = 0; repeat < settings.repeats; repeat++) {
         const auto share =
@@ -102,13 +102,15 @@ void measure(Row& row, const Settings& settings, const Shape& shape) {
 
 void add_scaling_rows(Rows& rows) {
     for (const config::ForwardMode mode :
-         {config::ForwardMode::kDsrL2, config::ForwardMode::kFullNat}) {
-        Shape shape;
-        shape.mode = mode;
-        rows.push_back(
-            {row_of(shape, kFlows, "pipeline", "hit", "workers=2"),
-             [shape](Row& row, const Settings& settings) { measure(row, settings, shape); }});
-    }
+         {config::ForwardMode::kDsrL2, config::ForwardMode::kFullNat})
+        for (const std::uint64_t flows : {std::uint64_t{1000}, kMostFlows}) {
+            Shape shape;
+            shape.mode = mode;
+            rows.push_back({row_of(shape, flows, "pipeline", "hit", "workers=2"),
+                            [=](Row& row, const Settings& settings) {
+                                measure(row, settings, shape, flows);
+                            }});
+        }
 }
 
 } // namespace weir::bench

@@ -14,7 +14,8 @@ struct rte_mempool;
 
 namespace weir::bench {
 
-struct Wire {
+// On lines of its own (and those that are fetched with them): each is another core's.
+struct alignas(128) Wire {
     std::vector<rte_mbuf*> in; // what the next receive calls give
     std::size_t next = 0;
     std::vector<rte_mbuf*> out; // what was transmitted; its capacity is taken beforehand
