@@ -35,7 +35,8 @@ def in_process(args: argparse.Namespace, *more: str) -> Iterator[str]:
 
 def remark(row: dict) -> str:
     """What only some rows have."""
-    known = [("speed_up", "{:.2f} x one worker"), ("rate_kept", "{:.1%} of the rate kept"),
+    known = [("speed_up", "{:.2f} x one worker"), ("kept", "{:.1%} of both alone"),
+             ("rate_kept", "{:.1%} of the rate kept"),
              ("ns_of_attack", "{:.1f} ns a packet of the attack"), ("idle_polls", "{:.0%} of polls empty"),
              ("kpps", "{:.0f} kpps"), ("of_macswap", "{:.1%} of macswap's rate"), ("requests_s", "{:.0f} requests/s"),
              ("connections_s", "{:.0f} connections/s"), ("of_direct", "{:.1%} of direct routing's")]
