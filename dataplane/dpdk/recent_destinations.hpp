@@ -43,45 +43,44 @@ struct Destination {
 };
 
 // What packets were for, by what tells so. Two places for each hash: of as many destinations as
-// many nodes have (some hundreds), hardly any drives out another.
+// many nodes have, hardly any drives out another. The keys lie together, in few cache lines:
+// packets are asked for in vain here, too, by all that they show.
 template <class Key> class Places {
 public:
     const Destination* find(const Key& key) const {
         if (used_count_ == 0)
             return nullptr;
-        const Pair& pair = pairs_[number_of(key)];
+        const std::size_t number = number_of(key);
+        const Pair& pair = keys_[number];
         // No branch: which of the two it is could not be foreseen.
-        const std::uint32_t which = is_same(pair.key[1], key) ? 1 : 0;
-        return is_same(pair.key[which], key) ? &pair.to[which] : nullptr;
+        const std::size_t which = is_same(pair[1], key) ? 1 : 0;
+        return is_same(pair[which], key) ? &to_[2 * number + which] : nullptr;
     }
 
     void put(const Key& key, const Destination& to) {
         if (used_count_ == used_.size())
             forget();
         const std::size_t number = number_of(key);
-        Pair& pair = pairs_[number];
-        const auto takes = [&](std::uint32_t which) {
-            return is_same(pair.key[which], key) || is_same(pair.key[which], Key{});
+        Pair& pair = keys_[number];
+        const auto takes = [&](const Key& there) {
+            return is_same(there, key) || is_same(there, Key{});
         };
-        const std::uint32_t which = takes(0) ? 0 : takes(1) ? 1 : used_count_ % 2;
+        const std::size_t which = takes(pair[0]) ? 0 : takes(pair[1]) ? 1 : used_count_ % 2;
         used_[used_count_++] = static_cast<std::uint16_t>(number);
-        pair.key[which] = key;
-        pair.to[which] = to;
+        pair[which] = key;
+        to_[2 * number + which] = to;
     }
 
     // Costs as much as has been put.
     void forget() {
         for (std::uint32_t i = 0; i < used_count_; i++)
-            pairs_[used_[i]].key[0] = pairs_[used_[i]].key[1] = Key{};
+            keys_[used_[i]] = {};
         used_count_ = 0;
     }
 
 private:
-    struct Pair {
-        Key key[2]; // with the protocol in it, so never all 0 where there is one
-        Destination to[2];
-    };
-    static constexpr int kBits = 10;
+    using Pair = std::array<Key, 2>; // with the protocol in it, so never all 0 where there is one
+    static constexpr int kBits = 9;
 
     static bool is_same(std::uint64_t a, std::uint64_t b) { return a == b; }
     static bool is_same(const PlainBurst::EndV6& a, const PlainBurst::EndV6& b) {
@@ -95,8 +94,9 @@ private:
     }
 
     std::uint32_t used_count_ = 0;
-    std::array<std::uint16_t, 1024> used_; // pairs
-    std::array<Pair, 1 << kBits> pairs_{};
+    std::array<std::uint16_t, 1024> used_; // of keys_
+    std::array<Pair, 1 << kBits> keys_{};
+    std::array<Destination, 2 << kBits> to_;
 };
 
 // What packets of this generation were for, so that those that follow need a glance instead of a
