@@ -4,7 +4,7 @@
 // few sweeps over the burst; a packet leaves, and is counted, as the stages would have it. What a
 // sweep does not like stays undecided and unchanged for the stages.
 //
-//   read                 forwarding/plain_burst.cpp  frames into columns
+//   read                 forwarding/plain_burst_read.cpp  frames into columns
 //   whom they are for    short_way.cpp           who could take this way, and the flow hashes
 //   by hash              stage_by_hash.cpp       slots, backends, out
 //   by connection        stage_by_connection.cpp index lines, rows, out

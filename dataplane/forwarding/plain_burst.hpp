@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // The plain packets of a burst (parse_plain.h), read side by side: a column for each fact, eight
-// packets to a vector register. It takes the frames that weir_parse_plain() takes, except IPv6 ones
-// too short for what it reads of each, and tells the same of them; plain_burst_test.cpp holds the
-// two against each other.
+// or sixteen packets to a vector register. It takes the frames that weir_parse_plain() takes,
+// except IPv6 ones too short for what it reads of each, and tells the same of them;
+// plain_burst_test.cpp holds the two against each other.
 #pragma once
 
 #include "dataplane/forwarding/parse_plain.h"
