@@ -1,22 +1,13 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "dataplane/forwarding/plain_burst.hpp"
 
+#include "dataplane/forwarding/plain_burst_lanes.hpp"
 #include "dataplane/forwarding/plain_burst_read.hpp"
-
-#include <immintrin.h>
 
 namespace weir::forwarding {
 namespace {
 
 const PlainReader best_reader = has_avx512() ? read_plain_avx512 : read_plain_avx2;
-
-// 64-bit words of four packets.
-using Pairs [[gnu::vector_size(32)]] = std::uint64_t;
-using PairTruths [[gnu::vector_size(32)]] = std::int64_t;
-
-PacketSet pairs_where(PairTruths truths) {
-    return static_cast<PacketSet>(_mm256_movemask_pd(_mm256_castsi256_pd((__m256i)truths)));
-}
 
 } // namespace
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // Facts of several packets side by side in one vector register, and how they get there from the
-// frames: of sixteen with AVX-512, else of eight with AVX2. For plain_burst_read.cpp alone, which
-// is built for both; nothing here is seen by another unit.
+// frames: of sixteen with AVX-512, else of eight with AVX2. For plain_burst.cpp and
+// plain_burst_read.cpp alone, which is built for both; nothing here is seen by another unit.
 #pragma once
 
 #include "dataplane/forwarding/plain_burst.hpp"
