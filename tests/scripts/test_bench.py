@@ -59,7 +59,10 @@ def test_rows_of_the_pipeline(tmp_path: Path) -> None:
     wanted = {(mode, family, flows, case) for mode in TEXTS["mode"] for family in TEXTS["family"]
               for flows, case in ((1, "hit"), (1000, "hit"), (16384, "hit"), (1000, "mixed"), (1000, "new"))}
     assert wanted <= seen
-    assert all(row["ns_macswap"] and row["ratio"] and row["stages"] for row in rows)
+    of_one_worker = [row for row in rows if "workers" not in row]
+    assert all(row["ns_macswap"] and row["ratio"] and row["stages"] for row in of_one_worker)
+    assert all(row["speed_up"] > 0 and row["kept"] > 0 for row in rows if row not in of_one_worker)
+    assert len(of_one_worker) == len(rows) - 2
 
 
 def test_rows_of_the_balancer_in_the_kernel(tmp_path: Path) -> None:
