@@ -15,7 +15,8 @@ namespace weir::lb {
 class AddressFilter {
 public:
     void add(const weir_address& address) {
-        word_of(place_of(address)) |= bit_of(place_of(address));
+        const std::uint32_t place = place_of(address);
+        words_[place / 64] |= bit_of(place);
     }
 
     [[nodiscard]] bool may_have(const weir_address& address) const {
@@ -31,7 +32,6 @@ private:
         return static_cast<std::uint32_t>(mixed * 0x9e3779b97f4a7c15 >> 48);
     }
     static std::uint64_t bit_of(std::uint32_t place) { return std::uint64_t{1} << place % 64; }
-    std::uint64_t& word_of(std::uint32_t place) { return words_[place / 64]; }
 
     std::array<std::uint64_t, kBits / 64> words_{};
 };

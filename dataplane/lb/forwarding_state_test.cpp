@@ -46,6 +46,29 @@ TEST(ForwardingState, PersistenceIsAskedOfPoolsOnlyWhereSomePoolHasIt) {
     }
 }
 
+TEST(ForwardingState, WithNatItMayKnowEachAddressOfItsMatchTableAndFewOthers) {
+    Sample sample;
+    MatchTableBuilder builder;
+    const weir_address vip = weir_address_from_v4(0x0a7100cb), snat = weir_address_from_v4(1),
+                       backend = {{1, 2}}, local = {{3, 4}};
+    builder.add_port(vip, 6, weir_swap16(80), WEIR_MATCH_VIP, 0);
+    builder.add_range(snat, 6, 40000, 40063, WEIR_MATCH_SNAT, 0);
+    builder.add_port(backend, 6, weir_swap16(80), WEIR_MATCH_BACKEND, 0);
+    builder.add_address(local, WEIR_MATCH_LOCAL);
+    builder.set_flags(WEIR_MATCH_HAS_NAT);
+    sample.tables.match = *builder.build(sample.problem);
+    Root root(build_root(sample.tables));
+    auto state = ForwardingState::open(root.span(), std::span(&sample.segment, 1), sample.problem);
+    ASSERT_TRUE(state) << sample.problem;
+    for (const weir_address& address : {vip, snat, backend, local})
+        EXPECT_TRUE(state->may_know(address));
+    std::mt19937_64 random(1);
+    std::uint32_t others = 0;
+    for (int i = 0; i < 1000; i++)
+        others += state->may_know({{random(), random()}});
+    EXPECT_LT(others, 10u);
+}
+
 TEST(ForwardingState, EachDanglingReferenceIsRefusedByName) {
     struct Case {
         const char* says;
