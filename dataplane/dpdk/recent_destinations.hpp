@@ -58,20 +58,19 @@ public:
     }
 
     void put(const Key& key, const Destination& to) {
-        if (used_count_ == used_.size())
-            forget();
         const std::size_t number = number_of(key);
         Pair& pair = keys_[number];
         const auto takes = [&](const Key& there) {
             return is_same(there, key) || is_same(there, Key{});
         };
-        const std::size_t which = takes(pair[0]) ? 0 : takes(pair[1]) ? 1 : used_count_ % 2;
-        used_[used_count_++] = static_cast<std::uint16_t>(number);
+        const std::size_t which = takes(pair[0]) ? 0 : takes(pair[1]) ? 1 : turn_++ % 2;
+        if (is_same(pair[which], Key{}))
+            used_[used_count_++] = static_cast<std::uint16_t>(number);
         pair[which] = key;
         to_[2 * number + which] = to;
     }
 
-    // Costs as much as has been put.
+    // Costs as much as there is.
     void forget() {
         for (std::uint32_t i = 0; i < used_count_; i++)
             keys_[used_[i]] = {};
@@ -93,8 +92,9 @@ private:
         return number_of(key[0] ^ (key[1] + key[2]) * 0xd6e8feb86659fd93);
     }
 
+    std::uint32_t turn_ = 0; // whose place a third of a hash gets
     std::uint32_t used_count_ = 0;
-    std::array<std::uint16_t, 1024> used_; // of keys_
+    std::array<std::uint16_t, 2 << kBits> used_; // of keys_, once for each place that is taken
     std::array<Pair, 1 << kBits> keys_{};
     std::array<Destination, 2 << kBits> to_;
 };
