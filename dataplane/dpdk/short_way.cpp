@@ -172,9 +172,7 @@ private:
     // What a glance leaves open. SNAT: which port of the address. `nat`: whether the backend's
     // packet is for nobody here.
     [[gnu::always_inline]] void look_closer(std::uint32_t i, const Destination& to) {
-        const std::uint64_t ports =
-            (plain_.v4 & set_of(i)) != 0 ? plain_.flow_v4[1][i] : plain_.flow_v6[4][i];
-        const auto port = static_cast<weir_be16>(ports >> 16);
+        const auto port = static_cast<weir_be16>(ports(i) >> 16);
         if (to.by_address() ? is_between(to, port)
                             : !to.by_source() || !worker_.state->may_know(destination(i)))
             return;
@@ -182,10 +180,12 @@ private:
             found_.of_backends &= ~set_of(i);
     }
 
+    bool is_v4(std::uint32_t i) const { return (plain_.v4 & set_of(i)) != 0; }
     weir_address destination(std::uint32_t i) const {
-        if ((plain_.v4 & set_of(i)) != 0)
-            return weir_address_from_v4(static_cast<weir_be32>(plain_.flow_v4[0][i] >> 32));
-        return {{plain_.flow_v6[2][i], plain_.flow_v6[3][i]}};
+        return is_v4(i) ? plain_.destination_v4(i) : plain_.destination_v6(i);
+    }
+    std::uint32_t ports(std::uint32_t i) const {
+        return is_v4(i) ? plain_.ports_v4(i) : plain_.ports_v6(i);
     }
 
     [[gnu::noinline]] bool is_for(std::uint32_t i, weir_be16 port, const Destination& to) {
@@ -222,10 +222,7 @@ private:
 
     // Few flows of a burst share one.
     std::uint64_t bit_of(std::uint32_t i) const {
-        const bool is_v4 = (plain_.v4 & set_of(i)) != 0;
-        const std::uint64_t ports =
-            (is_v4 ? plain_.flow_v4[1][i] : plain_.flow_v6[4][i]) & 0xffffffff;
-        return std::uint64_t{1} << (ports * 0x9e3779b97f4a7c15 >> 58);
+        return std::uint64_t{1} << (ports(i) * 0x9e3779b97f4a7c15 >> 58);
     }
 
     const Worker& worker_;

@@ -11,13 +11,13 @@ namespace {
 // What is of one family only.
 struct V4 {
     static weir_address source(const PlainBurst& plain, std::uint32_t i) {
-        return weir_address_from_v4(static_cast<weir_be32>(plain.flow_v4[0][i]));
+        return plain.source_v4(i);
     }
     static weir_address destination(const PlainBurst& plain, std::uint32_t i) {
-        return weir_address_from_v4(static_cast<weir_be32>(plain.flow_v4[0][i] >> 32));
+        return plain.destination_v4(i);
     }
     static std::uint32_t ports(const PlainBurst& plain, std::uint32_t i) {
-        return static_cast<std::uint32_t>(plain.flow_v4[1][i]);
+        return plain.ports_v4(i);
     }
     static void translate(std::uint8_t* frame, const PlainBurst& plain, std::uint32_t i,
                           const weir_translation& to) {
@@ -28,13 +28,13 @@ struct V4 {
 
 struct V6 {
     static weir_address source(const PlainBurst& plain, std::uint32_t i) {
-        return {{plain.flow_v6[0][i], plain.flow_v6[1][i]}};
+        return plain.source_v6(i);
     }
     static weir_address destination(const PlainBurst& plain, std::uint32_t i) {
-        return {{plain.flow_v6[2][i], plain.flow_v6[3][i]}};
+        return plain.destination_v6(i);
     }
     static std::uint32_t ports(const PlainBurst& plain, std::uint32_t i) {
-        return static_cast<std::uint32_t>(plain.flow_v6[4][i]);
+        return plain.ports_v6(i);
     }
     static void translate(std::uint8_t* frame, const PlainBurst& plain, std::uint32_t i,
                           const weir_translation& to) {

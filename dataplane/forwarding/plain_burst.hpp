@@ -72,6 +72,22 @@ struct PlainBurst {
 
     PacketSet all() const { return v4 | v6; }
 
+    // Of a packet of this family. Ports: the source's in the low half.
+    weir_address source_v4(std::uint32_t i) const {
+        return weir_address_from_v4(static_cast<weir_be32>(flow_v4[0][i]));
+    }
+    weir_address destination_v4(std::uint32_t i) const {
+        return weir_address_from_v4(static_cast<weir_be32>(flow_v4[0][i] >> 32));
+    }
+    std::uint32_t ports_v4(std::uint32_t i) const {
+        return static_cast<std::uint32_t>(flow_v4[1][i]);
+    }
+    weir_address source_v6(std::uint32_t i) const { return {{flow_v6[0][i], flow_v6[1][i]}}; }
+    weir_address destination_v6(std::uint32_t i) const { return {{flow_v6[2][i], flow_v6[3][i]}}; }
+    std::uint32_t ports_v6(std::uint32_t i) const {
+        return static_cast<std::uint32_t>(flow_v6[4][i]);
+    }
+
     // Address and port it comes from, likewise.
     std::uint64_t from_v4(std::uint32_t i) const {
         return (flow_v4[0][i] & 0xffffffff) | (flow_v4[1][i] & 0xffff) << 32 |
