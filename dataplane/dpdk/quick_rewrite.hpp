@@ -41,7 +41,8 @@ plain_way(const KeptRows& rows, std::uint32_t backend, std::uint32_t l3_length) 
 }
 
 // A plain frame in the tunnel to its backend, which is untagged and whose path takes it; `frame` is
-// where it begins. It is no SYN. Whatever is always inlined gets the three facts as constants.
+// where it begins. It is no SYN. What kind of tunnel it is `outer` is told once more as constants:
+// so the compiler writes each kind's header straight down.
 template <bool kGue, bool kOuterV4, bool kInnerV4>
 [[gnu::always_inline]] inline weir_verdict
 send_plain_in_tunnel_of(const weir_node_row& node, const weir_vip_row& vip,
@@ -63,6 +64,7 @@ send_plain_in_tunnel_of(const weir_node_row& node, const weir_vip_row& vip,
     return WEIR_FORWARDED;
 }
 
+// The same of any kind.
 [[gnu::always_inline]] inline weir_verdict
 send_plain_in_tunnel(const weir_node_row& node, const weir_vip_row& vip,
                      const weir_backend_row& backend, const weir_next_hop_row& hop,
