@@ -17,6 +17,7 @@ struct rte_mbuf;
 namespace weir::dpdk {
 
 inline constexpr std::uint32_t kBurstSize = 32;
+static_assert(kBurstSize <= lb::SnatSteps::kMost);
 
 enum class Origin : std::uint8_t {
     port,        // from a device: may belong to another worker
@@ -27,8 +28,9 @@ enum class Origin : std::uint8_t {
 
 // What a new connection of a NAT mode would become.
 struct Foreseen {
-    std::uint32_t backend; // row
-    lb::SnatPort port;     // full-nat: the first to try
+    std::uint32_t backend;   // row
+    std::uint32_t snat_step; // full-nat: of Burst::snat_v4 or snat_v6, by the backend's family
+    lb::SnatPort port;       // full-nat: the first to try
 };
 
 // A packet made here: a further fragment, or a second reset.
@@ -66,6 +68,8 @@ struct Burst {
     lb::EntryIndex hint[kBurstSize];
     std::uint32_t was_foreseen; // bit i: of packet i, a new connection's first
     Foreseen foreseen[kBurstSize];
+    lb::SnatSteps snat_v4;
+    lb::SnatSteps snat_v6;
     alignas(64) std::uint64_t reply_hash[kBurstSize]; // of the backend's packets
     lb::EntryIndex entry[kBurstSize];                 // the connection or kNoEntry
     std::uint32_t vip[kBurstSize];                    // VIP row; of replies too

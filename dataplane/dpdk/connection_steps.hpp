@@ -8,7 +8,6 @@
 #include "dataplane/forwarding/exceptions.h"
 #include "dataplane/forwarding/owner.h"
 
-#include <optional>
 #include <rte_mbuf.h>
 
 namespace weir::dpdk {
@@ -140,13 +139,15 @@ std::uint32_t backend_by_hash(const Worker& worker, const Burst& burst, std::uin
 // Sends for what the packets of new connections will read. In foresee.cpp.
 void foresee(Worker& worker, Burst& burst);
 
-// The next source address and port to try for a full-nat connection to this backend and port. In
-// record.cpp.
-std::optional<lb::SnatPort> propose_snat_port(Worker& worker, std::uint32_t backend,
-                                              weir_be16 backend_port);
+// What a backend's packets from this port add to the hash of a NIC that spreads them.
+inline std::uint32_t reply_part(const Worker& worker, const weir_backend_row& backend,
+                                weir_be16 backend_port) {
+    return worker.spread ? worker.spread->source_part(backend.address, backend_port) : 0;
+}
 
 // Remembers what was selected; gives full-nat connections their source port. WEIR_UNDECIDED, or the
-// verdict of what could not be remembered. In record.cpp.
+// verdict of what could not be remembered. REQUIRES: the table was searched for the packet's
+// connection and has none. In record.cpp.
 weir_verdict record(Worker& worker, Burst& burst, std::uint32_t i);
 
 // The same for VIPs that record exceptions only: remembers what the hash will not, and changes the

@@ -56,32 +56,79 @@ void send_for_slots(const lb::ForwardingState& state, const Burst& burst, Packet
     });
 }
 
-// The backend's packets of the connection, as they would be. False: it has none of its own.
-bool foresee_reply(Worker& worker, Burst& burst, std::uint32_t i, weir_flow& reply) {
+// Which backend each would go to, and the next step of the walk that looks for its source port.
+// Returns those that will have packets from their backend.
+Packets foresee_backends(Worker& worker, Burst& burst, Packets begin) {
     const lb::ForwardingState& state = *worker.state;
-    const weir_vip_row& vip = state.vips()[burst.match[i].index];
-    if (weir_forward_is_dsr(vip.forward))
-        return false;
-    const std::uint32_t row = backend_by_hash(worker, burst, i, vip);
-    if (row == WEIR_NO_ROW)
-        return false;
-    const weir_backend_row& backend = state.backends()[row];
-    const weir_be16 port = weir_backend_port(&backend, burst.packet[i].destination_port);
-    Foreseen& foreseen = burst.foreseen[i];
-    if (vip.forward == WEIR_FORWARD_NAT) {
-        const weir_address client = weir_packet_source(&burst.packet[i]);
-        weir_flow_set(&reply, &backend.address, &client, port, burst.packet[i].source_port,
-                      burst.packet[i].protocol);
-    } else {
-        const auto proposal = propose_snat_port(worker, row, port);
-        if (!proposal)
-            return false;
-        foreseen.port = *proposal;
-        weir_flow_set(&reply, &backend.address, &state.snat()[proposal->address].address, port,
-                      weir_swap16(proposal->port), burst.packet[i].protocol);
+    Packets foreseen = 0;
+    burst.snat_v4.clear();
+    burst.snat_v6.clear();
+    for_each(begin, [&](std::uint32_t i) {
+        const weir_vip_row& vip = state.vips()[burst.match[i].index];
+        if (weir_forward_is_dsr(vip.forward))
+            return;
+        const std::uint32_t row = backend_by_hash(worker, burst, i, vip);
+        if (row == WEIR_NO_ROW)
+            return;
+        Foreseen& to = burst.foreseen[i];
+        to.backend = row;
+        if (vip.forward == WEIR_FORWARD_FULL_NAT) {
+            const bool v4 = state.backends()[row].family == 4;
+            lb::SnatPorts& ports = v4 ? worker.snat_v4 : worker.snat_v6;
+            if (ports.places() == 0)
+                return;
+            to.snat_step = ports.step(row, v4 ? burst.snat_v4 : burst.snat_v6);
+        }
+        foreseen |= Packets{1} << i;
+    });
+    worker.snat_v4.find(burst.snat_v4);
+    worker.snat_v6.find(burst.snat_v6);
+    return foreseen;
+}
+
+// Where the backend's packets will go. False: the step has led to no port.
+bool reply_to(const Worker& worker, Burst& burst, std::uint32_t i, const weir_backend_row& backend,
+              weir_be16 backend_port, weir_address& address, weir_be16& port) {
+    const lb::ForwardingState& state = *worker.state;
+    const weir_packet& packet = burst.packet[i];
+    if (state.vips()[burst.match[i].index].forward == WEIR_FORWARD_NAT) {
+        address = weir_packet_source(&packet);
+        port = packet.source_port;
+        return true;
     }
-    foreseen.backend = row;
+    Foreseen& foreseen = burst.foreseen[i];
+    const bool v4 = backend.family == 4;
+    const lb::SnatPort found = (v4 ? worker.snat_v4 : worker.snat_v6)
+                                   .port(v4 ? burst.snat_v4 : burst.snat_v6, foreseen.snat_step,
+                                         reply_part(worker, backend, backend_port));
+    if (!found)
+        return false;
+    foreseen.port = found;
+    address = state.snat()[found.address()].address;
+    port = weir_swap16(found.port());
     return true;
+}
+
+// The hashes of the backends' packets.
+void foresee_replies(Worker& worker, Burst& burst, Packets foreseen) {
+    for_each(foreseen, [&](std::uint32_t i) {
+        const weir_packet& packet = burst.packet[i];
+        const weir_backend_row& backend = worker.state->backends()[burst.foreseen[i].backend];
+        const weir_be16 backend_port = weir_backend_port(&backend, packet.destination_port);
+        weir_address to;
+        weir_be16 to_port;
+        if (!reply_to(worker, burst, i, backend, backend_port, to, to_port))
+            return;
+        weir_flow reply;
+        weir_flow_set(&reply, &backend.address, &to, backend_port, to_port, packet.protocol);
+        if (reply.words == WEIR_FLOW_WORDS_V4)
+            burst.flows_v4.add(i, reply);
+        else
+            burst.flows_v6.add(i, reply);
+        burst.was_foreseen |= Packets{1} << i;
+    });
+    burst.flows_v4.compute(worker.state->hash_key(), burst.reply_hash, burst.count);
+    burst.flows_v6.compute(worker.state->hash_key(), burst.reply_hash, burst.count);
 }
 
 } // namespace
@@ -93,20 +140,17 @@ void foresee(Worker& worker, Burst& burst) {
         return;
     const Packets begin = beginnings(burst, unknown);
     send_for_slots(*worker.state, burst, begin);
-    for_each(begin, [&](std::uint32_t i) {
-        weir_flow reply;
-        if (!foresee_reply(worker, burst, i, reply))
-            return;
-        if (reply.words == WEIR_FLOW_WORDS_V4)
-            burst.flows_v4.add(i, reply);
-        else
-            burst.flows_v6.add(i, reply);
-        burst.was_foreseen |= Packets{1} << i;
-    });
-    burst.flows_v4.compute(worker.state->hash_key(), burst.reply_hash, burst.count);
-    burst.flows_v6.compute(worker.state->hash_key(), burst.reply_hash, burst.count);
+    for_each(begin,
+             [&](std::uint32_t i) { worker.table.prefetch_room(lb::index_hash(burst.hash[i])); });
+    const Packets foreseen = foresee_backends(worker, burst, begin);
+    if (foreseen == 0)
+        return;
+    foresee_replies(worker, burst, foreseen);
     for_each(burst.was_foreseen, [&](std::uint32_t i) {
         worker.table.prefetch_index(lb::index_hash(burst.reply_hash[i]));
+    });
+    for_each(burst.was_foreseen, [&](std::uint32_t i) {
+        worker.table.prefetch_room(lb::index_hash(burst.reply_hash[i]));
     });
 }
 

@@ -38,11 +38,6 @@ lb::SnatPorts& ports_towards(Worker& worker, const weir_backend_row& backend) {
     return backend.family == 4 ? worker.snat_v4 : worker.snat_v6;
 }
 
-std::uint32_t reply_part(const Worker& worker, const weir_backend_row& backend,
-                         weir_be16 backend_port) {
-    return worker.spread ? worker.spread->source_part(backend.address, backend_port) : 0;
-}
-
 // Gives the connection of packet i a source address and port whose reply tuple is free: fills
 // snat_*, reply_hash and the translation. The port of an ended connection in a state that
 // `reusable` accepts counts as free; its entry goes.
@@ -61,21 +56,22 @@ public:
     }
 
     bool take_any(std::uint32_t backend) {
-        return ports_towards(worker_, backend_)
-            .allocate(backend, reply_part(worker_, backend_, backend_port_),
-                      [&](lb::SnatPort port) {
-                          set(port);
-                          return is_free(reply_hash(worker_, backend_, translation_, backend_port_,
-                                                    protocol_));
-                      })
-            .has_value();
+        const lb::SnatPort found =
+            ports_towards(worker_, backend_)
+                .allocate(backend, reply_part(worker_, backend_, backend_port_),
+                          [&](lb::SnatPort port) {
+                              set(port);
+                              return is_free(reply_hash(worker_, backend_, translation_,
+                                                        backend_port_, protocol_));
+                          });
+        return static_cast<bool>(found);
     }
 
 private:
     void set(lb::SnatPort port) {
-        wanted_.snat_address = port.address;
-        wanted_.snat_port = weir_swap16(port.port);
-        translation_.source = worker_.state->snat()[port.address].address;
+        wanted_.snat_address = port.address();
+        wanted_.snat_port = weir_swap16(port.port());
+        translation_.source = worker_.state->snat()[port.address()].address;
         translation_.source_port = wanted_.snat_port;
     }
 
@@ -119,37 +115,46 @@ bool take_snat_port(Worker& worker, Burst& burst, std::uint32_t i, const weir_ba
     return any.take_any(burst.backend[i]);
 }
 
-weir_verdict verdict_of(lb::InsertOutcome outcome) {
-    switch (outcome) {
-    case lb::InsertOutcome::kReplyInUse:
-        return WEIR_DROP_NAT_CONFLICT;
-    case lb::InsertOutcome::kVipQuota:
-        return WEIR_DROP_VIP_QUOTA;
-    default:
-        return WEIR_DROP_TABLE_FULL;
-    }
+// `nat`: the backend sees the client's own address and port. False: it sees a connection with them
+// already.
+bool take_clients_port(const Worker& worker, const Burst& burst, std::uint32_t i,
+                       const weir_backend_row& backend, weir_be16 backend_port,
+                       lb::NewConnection& wanted) {
+    const std::uint8_t protocol = burst.packet[i].protocol;
+    wanted.reply_hash =
+        lb::index_hash(as_foreseen(burst, i) ? burst.reply_hash[i]
+                                             : reply_hash(worker, backend, burst.translation[i],
+                                                          backend_port, protocol));
+    return worker.table.find_reply(wanted.reply_hash, [&](const lb::HotRow& row) {
+        return replies_alike(*worker.state, row, wanted, backend, backend_port, protocol);
+    }) == lb::kNoEntry;
+}
+
+// What its replies are recognised by. WEIR_UNDECIDED, or why there can be none.
+weir_verdict take_port(Worker& worker, Burst& burst, std::uint32_t i, const weir_vip_row& vip,
+                       const weir_backend_row& backend, lb::NewConnection& wanted) {
+    const weir_be16 backend_port = weir_backend_port(&backend, burst.packet[i].destination_port);
+    if (vip.forward == WEIR_FORWARD_FULL_NAT)
+        return take_snat_port(worker, burst, i, backend, backend_port, wanted)
+                   ? WEIR_UNDECIDED
+                   : WEIR_DROP_SNAT_EXHAUSTED;
+    return take_clients_port(worker, burst, i, backend, backend_port, wanted)
+               ? WEIR_UNDECIDED
+               : WEIR_DROP_NAT_CONFLICT;
 }
 
 } // namespace
 
-std::optional<lb::SnatPort> propose_snat_port(Worker& worker, std::uint32_t backend,
-                                              weir_be16 backend_port) {
-    const weir_backend_row& row = worker.state->backends()[backend];
-    lb::SnatPorts& ports = ports_towards(worker, row);
-    if (ports.places() == 0)
-        return std::nullopt;
-    return ports.next(backend, reply_part(worker, row, backend_port));
-}
-
 weir_verdict record(Worker& worker, Burst& burst, std::uint32_t i) {
     const weir_packet& packet = burst.packet[i];
-    const weir_vip_row& vip = worker.state->vips()[burst.vip[i]];
-    const weir_backend_row& backend = worker.state->backends()[burst.backend[i]];
-    weir_be16 backend_port = weir_backend_port(&backend, packet.destination_port);
-
-    lb::ConnectionState initial = lb::initial_state(event_of(packet, lb::Direction::kFromClient));
+    const lb::ConnectionState initial =
+        lb::initial_state(event_of(packet, lb::Direction::kFromClient));
     if (initial == lb::ConnectionState::kFree)
         return WEIR_UNDECIDED; // forwarded by the hash, not worth remembering
+    const weir_vip_row& vip = worker.state->vips()[burst.vip[i]];
+    // An exception that has not begun just now was counted when it did.
+    const bool opens =
+        !(vip.flags & WEIR_VIP_EXCEPTIONS) || initial != lb::ConnectionState::kMidstream;
     lb::NewConnection wanted;
     wanted.key = lb::forward_key(weir_packet_source(&packet), packet.source_port,
                                  packet.destination_port, static_cast<std::uint16_t>(burst.vip[i]));
@@ -157,35 +162,28 @@ weir_verdict record(Worker& worker, Burst& burst, std::uint32_t i) {
     wanted.backend = burst.backend[i];
     wanted.state = static_cast<std::uint8_t>(initial);
     wanted.probation = !lb::confirmed(initial);
-    if (vip.forward == WEIR_FORWARD_FULL_NAT &&
-        !take_snat_port(worker, burst, i, backend, backend_port, wanted))
-        return WEIR_DROP_SNAT_EXHAUSTED;
-    if (vip.forward == WEIR_FORWARD_NAT)
-        wanted.reply_hash =
-            lb::index_hash(as_foreseen(burst, i) ? burst.reply_hash[i]
-                                                 : reply_hash(worker, backend, burst.translation[i],
-                                                              backend_port, packet.protocol));
     wanted.reply_indexed = !weir_forward_is_dsr(vip.forward);
+    if (wanted.reply_indexed) {
+        const weir_verdict verdict =
+            take_port(worker, burst, i, vip, worker.state->backends()[wanted.backend], wanted);
+        if (verdict != WEIR_UNDECIDED)
+            return verdict;
+    }
     wanted.last_hop = worker.last_hops.acquire(source_mac(burst.mbuf[i]), packet.vlan_tci,
                                                static_cast<std::uint8_t>(burst.mbuf[i]->port));
-    std::uint32_t quota = vip.max_connections ? vip.max_connections : UINT32_MAX;
-    lb::InsertResult result = worker.table.insert(
-        wanted, worker.now_s, quota,
-        [&](const lb::HotRow& row) {
-            return replies_alike(*worker.state, row, wanted, backend, backend_port,
-                                 packet.protocol);
-        },
+    const lb::InsertResult result = worker.table.insert_new(
+        wanted, worker.now_s, vip.max_connections ? vip.max_connections : UINT32_MAX,
         [&](lb::EntryIndex, const lb::HotRow& row) { worker.forget(row); });
     burst.entry[i] = result.entry;
-    if (result.outcome == lb::InsertOutcome::kInserted) {
-        worker.connections_opened++;
-        // An exception that has not begun just now was counted when it did.
-        if (!(vip.flags & WEIR_VIP_EXCEPTIONS) || initial != lb::ConnectionState::kMidstream)
-            worker.count_opened(burst.vip[i], wanted.backend);
-        return WEIR_UNDECIDED;
+    if (result.outcome != lb::InsertOutcome::kInserted) {
+        worker.last_hops.release(wanted.last_hop);
+        return result.outcome == lb::InsertOutcome::kVipQuota ? WEIR_DROP_VIP_QUOTA
+                                                              : WEIR_DROP_TABLE_FULL;
     }
-    worker.last_hops.release(wanted.last_hop);
-    return verdict_of(result.outcome);
+    worker.connections_opened++;
+    if (opens)
+        worker.count_opened(burst.vip[i], wanted.backend);
+    return WEIR_UNDECIDED;
 }
 
 } // namespace weir::dpdk

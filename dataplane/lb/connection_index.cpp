@@ -6,7 +6,6 @@
 namespace weir::lb {
 namespace {
 
-constexpr std::uint32_t kAllSlots = (1u << kSlotsPerBucket) - 1;
 constexpr std::uint32_t kMostOverflowed = (1u << 12) - 1;
 
 bool full(const IndexBucket& bucket) {

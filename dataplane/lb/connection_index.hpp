@@ -16,6 +16,7 @@
 namespace weir::lb {
 
 inline constexpr std::uint32_t kSlotsPerBucket = 10;
+inline constexpr std::uint32_t kAllSlots = (1u << kSlotsPerBucket) - 1; // of one bucket, a bit each
 inline constexpr std::uint32_t kEntriesPerBucket = 4; // 2.5 slots an entry; NAT needs two
 
 struct alignas(64) IndexBucket {
@@ -40,6 +41,15 @@ public:
     void clear();
 
     void prefetch(std::uint32_t hash) const { __builtin_prefetch(&buckets_[primary_of(hash)]); }
+    void prefetch_alternate(std::uint32_t hash) const {
+        __builtin_prefetch(&buckets_[alternate_of(primary_of(hash), tag_of(hash))]);
+    }
+    // The same if the hash would be looked for or put there.
+    void prefetch_room(std::uint32_t hash) const {
+        const IndexBucket& bucket = buckets_[primary_of(hash)];
+        if (bucket.overflowed != 0 || bucket.occupied == kAllSlots)
+            prefetch_alternate(hash);
+    }
 
     // The first entry of the primary bucket with the hash's tag, kNoEntry if the hash is certainly
     // not in the index, or kUndecided if the alternate bucket has to be searched.

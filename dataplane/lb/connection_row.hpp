@@ -107,6 +107,15 @@ inline bool matches_forward(const HotRow& row, const ForwardKey& key) {
 // The fourth word of a row taken apart: read once, whatever is written between two of its fields.
 class RowTail {
 public:
+    // Put together in a register: reading a word back whose fields were stored one by one stalls.
+    static constexpr std::uint64_t word_of(std::uint32_t backend, std::uint16_t last_hop,
+                                           std::uint8_t snat_address, std::uint8_t state,
+                                           std::uint8_t flags, std::uint16_t last_seen_s) {
+        return (backend & (kBackendRowLimit - 1)) | (std::uint64_t{last_hop} & kNoLastHop) << 20 |
+               std::uint64_t{snat_address} << 32 | (std::uint64_t{state} & 0xf) << 40 |
+               (std::uint64_t{flags} & 0xf) << 44 | std::uint64_t{last_seen_s} << 48;
+    }
+
     explicit RowTail(const HotRow& row) : word_(row_word(row, 3)) {}
     std::uint32_t backend() const { return word_ & (kBackendRowLimit - 1); }
     std::uint16_t last_hop() const { return word_ >> 20 & kNoLastHop; }

@@ -168,7 +168,8 @@ void ConnectionTable::rebuild() {
         vips_[vip] = {0, 0, kNoEntry, kNoEntry};
     store_relaxed(&header_->entries, 0u);
     store_relaxed(&header_->probation_entries, 0u);
-    free_ = after_free_ = kNoEntry;
+    free_.fill(kNoEntry);
+    free_count_ = 0;
     constexpr EntryIndex kAhead = 16; // rows whose buckets are on their way
     for (EntryIndex entry = capacity_; entry-- > 0;) {
         const HotRow& row = hot_[entry];
@@ -198,22 +199,21 @@ void ConnectionTable::rebuild() {
 }
 
 EntryIndex ConnectionTable::take_free() {
-    const EntryIndex entry = free_;
-    free_ = after_free_;
-    if (free_ != kNoEntry)
-        after_free_ = static_cast<EntryIndex>(hot_[free_].client.word[0]);
-    if (after_free_ != kNoEntry) {
-        __builtin_prefetch(&hot_[after_free_], 1);
-        __builtin_prefetch(&cold_[after_free_], 1);
+    EntryIndex& head = free_head(--free_count_);
+    const EntryIndex entry = head;
+    head = free_below(entry);
+    if (head != kNoEntry) {
+        __builtin_prefetch(&hot_[head], 1);
+        __builtin_prefetch(&cold_[head], 1);
     }
     return entry;
 }
 
 void ConnectionTable::give_free(EntryIndex entry) {
+    EntryIndex& head = free_head(free_count_++);
     store_release(words_of(hot_[entry]) + 3, 0);
-    store_relaxed(words_of(hot_[entry]), std::uint64_t{free_});
-    after_free_ = free_;
-    free_ = entry;
+    store_relaxed(words_of(hot_[entry]), std::uint64_t{head});
+    head = entry;
 }
 
 bool ConnectionTable::index_entry(EntryIndex entry, const NewConnection& connection) {
@@ -242,37 +242,33 @@ void ConnectionTable::write_row(EntryIndex entry, const NewConnection& connectio
     if (connection.probation)
         flags |= kRowProbation;
 
-    HotRow changing{};
-    changing.backend = connection.backend & (kBackendRowLimit - 1);
-    changing.last_hop = connection.last_hop & kNoLastHop;
-    changing.snat_address = connection.snat_address;
-    changing.state = connection.state & 0xf;
-    changing.flags = flags & 0xf;
-    changing.last_seen_s = now_s;
-
-    HotRow& row = hot_[entry];
-    store_relaxed(words_of(row), connection.key.client_high);
-    store_relaxed(words_of(row) + 1, connection.key.client_low);
-    store_relaxed(words_of(row) + 2, (connection.key.ports_and_vip & kPortsAndVipMask) |
-                                         std::uint64_t{connection.snat_port} << 48);
+    const HotWords words = {connection.key.client_high, connection.key.client_low,
+                            (connection.key.ports_and_vip & kPortsAndVipMask) |
+                                std::uint64_t{connection.snat_port} << 48,
+                            RowTail::word_of(connection.backend, connection.last_hop,
+                                             connection.snat_address, connection.state, flags,
+                                             now_s)};
+    const std::uint32_t reply_hash = connection.reply_indexed ? connection.reply_hash : 0;
+    for (std::size_t word = 0; word < 3; ++word)
+        store_relaxed(words_of(hot_[entry]) + word, words[word]);
     store_relaxed(words_of(cold_[entry]),
-                  std::uint64_t{connection.forward_hash} |
-                      std::uint64_t{connection.reply_indexed ? connection.reply_hash : 0} << 32);
-    // The check covers fields of the fourth word, which makes the row live and so comes last.
-    if (connection.probation) {
+                  std::uint64_t{connection.forward_hash} | std::uint64_t{reply_hash} << 32);
+    if (connection.probation)
         append_probation(entry, vip);
-        store_changing(row, changing);
-    } else {
-        HotRow complete = row;
-        complete.backend = changing.backend;
-        complete.snat_address = changing.snat_address;
-        ColdRow life = cold_[entry];
-        life.check = row_check(complete, life.forward_hash, life.reply_hash);
-        life.life = {0, now_s};
-        store_relaxed(words_of(cold_[entry]) + 1, std::bit_cast<ColdWords>(life)[1]);
-        store_changing(row, changing);
-    }
+    else
+        begin_life(entry,
+                   row_check(std::bit_cast<HotRow>(words), connection.forward_hash, reply_hash),
+                   now_s);
+    // Makes the row live, and so comes last.
+    store_release(words_of(hot_[entry]) + 3, words[3]);
     count(vip, 1);
+}
+
+void ConnectionTable::begin_life(EntryIndex entry, std::uint32_t check, std::uint16_t now_s) {
+    ColdRow row{};
+    row.check = check;
+    row.life = {0, now_s};
+    store_relaxed(words_of(cold_[entry]) + 1, std::bit_cast<ColdWords>(row)[1]);
 }
 
 void ConnectionTable::append_probation(EntryIndex entry, std::uint16_t vip) {
@@ -324,10 +320,8 @@ EntryIndex ConnectionTable::probation_victim(std::uint16_t own_vip) {
 }
 
 void ConnectionTable::confirm(EntryIndex entry, std::uint16_t now_s) {
-    ColdRow life = cold_[entry];
-    life.check = row_check(hot_[entry], life.forward_hash, life.reply_hash);
-    life.life = {0, now_s};
-    store_relaxed(words_of(cold_[entry]) + 1, std::bit_cast<ColdWords>(life)[1]);
+    const ColdRow& hashes = cold_[entry];
+    begin_life(entry, row_check(hot_[entry], hashes.forward_hash, hashes.reply_hash), now_s);
     HotRow changed = hot_[entry];
     changed.flags = changed.flags & ~unsigned{kRowProbation} & 0xf;
     store_changing(hot_[entry], changed);
@@ -350,9 +344,9 @@ InsertResult ConnectionTable::restore(const HotRow& row, const ColdRow& hashes) 
     if (const EntryIndex same = find_forward(connection.forward_hash, connection.key);
         same != kNoEntry)
         return {InsertOutcome::kExists, same};
-    if (free_ == kNoEntry)
+    if (free_count_ == 0)
         return {InsertOutcome::kTableFull, kNoEntry};
-    const EntryIndex entry = free_;
+    const EntryIndex entry = free_head(free_count_ - 1);
     if (!index_entry(entry, connection))
         return {InsertOutcome::kBucketFull, kNoEntry};
     take_free();
@@ -390,6 +384,22 @@ void ConnectionTable::erase(EntryIndex entry) {
     give_free(entry);
 }
 
+// Whether the stack has as many free rows as it should, each list its share.
+bool ConnectionTable::free_rows_consistent() const {
+    for (std::uint32_t list = 0; list < kFreeLists; ++list) {
+        std::uint32_t left = (free_count_ + kFreeLists - 1 - list) / kFreeLists;
+        EntryIndex entry = free_[list];
+        for (; entry != kNoEntry && left > 0; --left) {
+            if (hot_[entry].state != kRowFree)
+                return false;
+            entry = free_below(entry);
+        }
+        if (entry != kNoEntry || left > 0)
+            return false;
+    }
+    return true;
+}
+
 bool ConnectionTable::consistent() const {
     std::uint64_t live = 0;
     std::uint64_t on_probation_rows = 0;
@@ -411,14 +421,6 @@ bool ConnectionTable::consistent() const {
         on_probation_rows += probation;
         slots += replies ? 2 : 1;
     }
-    if (free_ != kNoEntry && after_free_ != static_cast<EntryIndex>(hot_[free_].client.word[0]))
-        return false;
-    std::uint64_t free_rows = 0;
-    for (EntryIndex entry = free_; entry != kNoEntry && free_rows <= capacity_; ++free_rows) {
-        if (hot_[entry].state != kRowFree)
-            return false;
-        entry = static_cast<EntryIndex>(hot_[entry].client.word[0]);
-    }
     std::uint64_t listed = 0;
     std::uint64_t counted = 0;
     for (std::uint32_t vip = 0; vip < vip_count_; ++vip) {
@@ -436,8 +438,8 @@ bool ConnectionTable::consistent() const {
         listed += length;
         counted += vips_[vip].entries;
     }
-    return live == header_->entries && live + free_rows == capacity_ && counted == live &&
-           listed == on_probation_rows && listed == header_->probation_entries &&
+    return live == header_->entries && live + free_count_ == capacity_ && free_rows_consistent() &&
+           counted == live && listed == on_probation_rows && listed == header_->probation_entries &&
            index_.consistent(slots);
 }
 

@@ -13,6 +13,7 @@
 // entry that was promoted is only ever removed by expiry or by the caller.
 #pragma once
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <span>
@@ -122,8 +123,13 @@ public:
         const EntryIndex candidate = index_.first_candidate(hash);
         if (candidate < ConnectionIndex::kUndecided)
             __builtin_prefetch(&hot_[candidate], 1);
+        else if (candidate == ConnectionIndex::kUndecided) [[unlikely]]
+            index_.prefetch_alternate(hash);
         return candidate;
     }
+
+    // Behind prefetch_index(), for a hash that is to be inserted.
+    void prefetch_room(std::uint32_t hash) const { index_.prefetch_room(hash); }
 
     EntryIndex find_forward(std::uint32_t hash, const ForwardKey& key) const {
         return index_.find(hash,
@@ -170,6 +176,11 @@ public:
     template <class SameReply, class OnRecycled>
     InsertResult insert(const NewConnection& connection, std::uint16_t now_s,
                         std::uint32_t vip_quota, SameReply same_reply, OnRecycled on_recycled);
+    // The same where the caller has looked for both: the client's tuple is not in the table and no
+    // replies look alike.
+    template <class OnRecycled>
+    InsertResult insert_new(const NewConnection& connection, std::uint16_t now_s,
+                            std::uint32_t vip_quota, OnRecycled on_recycled);
 
     void erase(EntryIndex entry);
 
@@ -216,7 +227,7 @@ public:
     std::uint32_t probation_entries() const { return header_->probation_entries; }
     // A new entry on probation would push an older one out.
     bool probation_full() const {
-        return header_->probation_entries >= probation_limit_ || free_ == kNoEntry;
+        return header_->probation_entries >= probation_limit_ || free_count_ == 0;
     }
     const VipUse& vip_use(std::uint16_t vip) const { return vips_[vip]; }
     std::uint64_t sweeps() const { return sweeps_; } // complete rounds of expire()
@@ -228,9 +239,19 @@ private:
     void attach(std::span<std::byte> memory);
     void rebuild();
     EntryIndex probation_victim(std::uint16_t own_vip);
-    EntryIndex take_free();
+    // The free rows are a stack, dealt out over kFreeLists lists: the topmost are the heads, so
+    // they are known before any line of memory is read, and each has been sent for many insertions
+    // before it is taken.
+    static constexpr std::uint32_t kFreeLists = 32;
+    EntryIndex& free_head(std::uint32_t depth) { return free_[depth % kFreeLists]; }
+    EntryIndex take_free(); // REQUIRES: free_count_ > 0
     void give_free(EntryIndex entry);
+    EntryIndex free_below(EntryIndex entry) const { // the next of its list, or kNoEntry
+        return static_cast<EntryIndex>(hot_[entry].client.word[0]);
+    }
+    bool free_rows_consistent() const;
     void write_row(EntryIndex entry, const NewConnection& connection, std::uint16_t now_s);
+    void begin_life(EntryIndex entry, std::uint32_t check, std::uint16_t now_s);
     void confirm(EntryIndex entry, std::uint16_t now_s);
     void append_probation(EntryIndex entry, std::uint16_t vip);
     void unlink_probation(EntryIndex entry);
@@ -252,10 +273,8 @@ private:
     std::uint32_t capacity_ = 0;
     std::uint32_t vip_count_ = 0;
     std::uint32_t probation_limit_ = 0;
-    // Head of the list through the free rows' client field, and the row behind it: a row is sent
-    // for two insertions before it is filled.
-    EntryIndex free_ = kNoEntry;
-    EntryIndex after_free_ = kNoEntry;
+    std::array<EntryIndex, kFreeLists> free_{}; // heads; the lists go on in the rows' client field
+    std::uint32_t free_count_ = 0;
     EntryIndex hand_ = 0; // next entry expire() visits
     std::uint64_t sweeps_ = 0;
     std::uint16_t heaviest_vip_ = 0; // the VIP with the most probation entries, or nearly
@@ -280,7 +299,12 @@ InsertResult ConnectionTable::insert(const NewConnection& connection, std::uint1
         if (const EntryIndex same = find_reply(connection.reply_hash, same_reply); same != kNoEntry)
             return {InsertOutcome::kReplyInUse, same};
     }
+    return insert_new(connection, now_s, vip_quota, on_recycled);
+}
 
+template <class OnRecycled>
+InsertResult ConnectionTable::insert_new(const NewConnection& connection, std::uint16_t now_s,
+                                         std::uint32_t vip_quota, OnRecycled on_recycled) {
     const auto recycle = [&](EntryIndex victim) {
         on_recycled(victim, static_cast<const HotRow&>(hot_[victim]));
         erase(victim);
@@ -292,14 +316,14 @@ InsertResult ConnectionTable::insert(const NewConnection& connection, std::uint1
         recycle(vips_[vip].probation_oldest);
     }
     const bool tier_full = connection.probation && header_->probation_entries >= probation_limit_;
-    if (tier_full || free_ == kNoEntry) {
+    if (tier_full || free_count_ == 0) {
         const EntryIndex victim = probation_victim(vip);
         if (victim == kNoEntry)
             return {InsertOutcome::kTableFull, kNoEntry};
         recycle(victim);
     }
 
-    const EntryIndex entry = free_;
+    const EntryIndex entry = free_head(free_count_ - 1);
     if (!index_entry(entry, connection))
         return {InsertOutcome::kBucketFull, kNoEntry};
     take_free();

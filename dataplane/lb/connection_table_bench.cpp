@@ -166,7 +166,7 @@ void run() {
         rows["hit, backend's side, 1 k flows"].push_back(hits(small, 1000, true, random));
         rows["SNAT proposal"].push_back(time_ns(100'000, [&] {
             for (std::uint32_t i = 0; i < 100'000; ++i)
-                sink += ports.next(i % 100, 0)->port;
+                sink += ports.next(i % 100, 0).port();
         }));
         rows["Maglev, 100 backends, 65537 slots"].push_back(
             time_ns(1, [&] { build_maglev(pool, slots); }));

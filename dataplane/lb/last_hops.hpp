@@ -32,7 +32,8 @@ public:
 
     // The entry of this hop with one more user, or kNoLastHop when no entry near its place is free.
     std::uint16_t acquire(const std::uint8_t* mac, std::uint16_t vlan_tci, std::uint8_t interface) {
-        std::uint32_t home = home_of(mac, vlan_tci, interface);
+        const std::uint64_t mac_and_vlan = word_of(mac, vlan_tci);
+        const std::uint32_t home = home_of(mac_and_vlan, interface);
         std::uint16_t unused = kNoLastHop;
         for (std::uint32_t probe = 0; probe < kProbes; probe++) {
             std::uint32_t at = (home + probe) % kEntries;
@@ -40,8 +41,7 @@ public:
             if (hop.users == 0) {
                 if (unused == kNoLastHop)
                     unused = static_cast<std::uint16_t>(at);
-            } else if (hop.vlan_tci == vlan_tci && hop.interface == interface &&
-                       std::memcmp(hop.mac, mac, sizeof(hop.mac)) == 0) {
+            } else if (hop.interface == interface && word_of(hop) == mac_and_vlan) {
                 hop.users++;
                 return static_cast<std::uint16_t>(at);
             }
@@ -68,20 +68,12 @@ public:
 
     bool is(std::uint16_t entry, const std::uint8_t* mac, std::uint16_t vlan_tci,
             std::uint8_t interface) const {
-        const LastHop* hop = find(entry);
-        return hop && hop->vlan_tci == vlan_tci && hop->interface == interface &&
-               std::memcmp(hop->mac, mac, sizeof(hop->mac)) == 0;
+        return is(entry, word_of(mac, vlan_tci), interface);
     }
 
     // The same of an untagged packet; `mac`: weir_ethernet_source_word().
     bool is_untagged(std::uint16_t entry, std::uint64_t mac, std::uint8_t interface) const {
-        if (entry >= kEntries)
-            return false;
-        const LastHop& hop = hops_[entry];
-        std::uint64_t mac_and_vlan;
-        std::memcpy(&mac_and_vlan, &hop, sizeof(mac_and_vlan));
-        return mac_and_vlan == (mac | std::uint64_t{WEIR_NO_VLAN} << 48) &&
-               hop.interface == interface && hop.users > 0;
+        return is(entry, mac | std::uint64_t{WEIR_NO_VLAN} << 48, interface);
     }
 
     // Taking over what another process has left at any instruction: users are counted anew, from
@@ -96,13 +88,30 @@ public:
 private:
     static constexpr std::uint32_t kProbes = 16;
 
-    static std::uint32_t home_of(const std::uint8_t* mac, std::uint16_t vlan_tci,
-                                 std::uint8_t interface) {
-        std::uint64_t word = 0;
-        std::memcpy(&word, mac, 6);
-        word ^= (std::uint64_t{vlan_tci} << 48) ^ (std::uint64_t{interface} << 40);
-        word *= 0x9e3779b97f4a7c15u;
-        return static_cast<std::uint32_t>(word >> 32) % kEntries;
+    // MAC and VLAN, which an entry begins with.
+    static std::uint64_t word_of(const std::uint8_t* mac, std::uint16_t vlan_tci) {
+        std::uint32_t low;
+        std::uint16_t high;
+        std::memcpy(&low, mac, sizeof(low));
+        std::memcpy(&high, mac + sizeof(low), sizeof(high));
+        return low | std::uint64_t{high} << 32 | std::uint64_t{vlan_tci} << 48;
+    }
+    static std::uint64_t word_of(const LastHop& hop) {
+        std::uint64_t word;
+        std::memcpy(&word, &hop, sizeof(word));
+        return word;
+    }
+
+    bool is(std::uint16_t entry, std::uint64_t mac_and_vlan, std::uint8_t interface) const {
+        if (entry >= kEntries)
+            return false;
+        const LastHop& hop = hops_[entry];
+        return word_of(hop) == mac_and_vlan && hop.interface == interface && hop.users > 0;
+    }
+
+    static std::uint32_t home_of(std::uint64_t mac_and_vlan, std::uint8_t interface) {
+        const std::uint64_t word = mac_and_vlan ^ (std::uint64_t{interface} << 40);
+        return static_cast<std::uint32_t>(word * 0x9e3779b97f4a7c15u >> 32) % kEntries;
     }
 
     std::array<LastHop, kEntries> hops_;

@@ -2,6 +2,7 @@
 #include "dataplane/lb/snat_ports.hpp"
 
 #include <algorithm>
+#include <bit>
 #include <cassert>
 
 namespace weir::lb {
@@ -38,7 +39,7 @@ void SnatPorts::configure(std::span<const SnatRange> ranges, std::uint32_t worke
         ranges_[range_count_++] = {range, first, places_, 0};
         places_ += (range.last_port - first) / workers + 1;
     }
-    start_walks(secret);
+    start_walks(places_, secret);
 }
 
 void SnatPorts::configure(std::span<const SnatRange> ranges,
@@ -62,74 +63,30 @@ void SnatPorts::configure(std::span<const SnatRange> ranges,
         blocks += (range.last_port - first) / spread.entries() + 1;
     }
     places_ = blocks * own_entries_;
-    start_walks(secret);
+    start_walks(blocks, secret);
 }
 
-void SnatPorts::start_walks(std::uint64_t secret) {
+void SnatPorts::start_walks(std::uint32_t units, std::uint64_t secret) {
     secret_ = secret;
-    columns_ = 1;
-    while (columns_ * columns_ < places_)
-        ++columns_;
-    rows_ = places_ == 0 ? 1 : (places_ + columns_ - 1) / columns_;
+    hint_shift_ = static_cast<unsigned>(std::max(std::bit_width(units), +kHintBits) - kHintBits);
+    std::uint32_t range = 0;
+    for (std::uint32_t hint = 0; hint < range_hint_.size(); ++hint) {
+        while (range + 1 < range_count_ && ranges_[range + 1].before <= hint << hint_shift_)
+            ++range;
+        range_hint_[hint] = static_cast<std::uint8_t>(range);
+    }
+    permutation_ = Permutation(std::max(places_, 1u));
     for (std::uint32_t group = 0; group < kSnatCursors; ++group)
         cursor_[group] =
             places_ == 0 ? 0 : static_cast<std::uint32_t>(mix(secret ^ mix(group)) % places_);
 }
 
-// A Feistel network over a grid slightly larger than the domain, walked until the result is inside
-// (Black and Rogaway, "Ciphers with Arbitrary Finite Domains", 2002): a bijection, so the walk ends
-// after at most `columns` steps and nearly always after one.
-std::uint32_t SnatPorts::permuted(std::uint32_t index, std::uint64_t key) const {
-    const auto shifted = [](std::uint32_t value, std::uint32_t other, std::uint64_t round_key,
-                            std::uint32_t modulus) {
-        const auto hash = static_cast<std::uint32_t>(mix(other ^ round_key));
-        const std::uint32_t sum = value + weir_scale(hash, modulus);
-        return sum >= modulus ? sum - modulus : sum;
-    };
-    do {
-        std::uint32_t column = index % columns_;
-        std::uint32_t row = index / columns_;
-        for (std::uint64_t round = 0; round < 6; round += 2) {
-            column = shifted(column, row, key + round * 0x9e3779b97f4a7c15, columns_);
-            row = shifted(row, column, key + (round + 1) * 0x9e3779b97f4a7c15, rows_);
-        }
-        index = row * columns_ + column;
-    } while (index >= places_);
-    return index;
-}
-
-const SnatPorts::Owned& SnatPorts::range_with(std::uint32_t index) const {
-    if (range_count_ == 1) [[likely]]
-        return ranges_[0];
-    const auto after =
-        std::upper_bound(ranges_.begin(), ranges_.begin() + range_count_, index,
-                         [](std::uint32_t i, const Owned& owned) { return i < owned.before; });
-    return *(after - 1);
-}
-
-SnatPort SnatPorts::pair_at(std::uint32_t place) const {
-    const Owned& owned = range_with(place);
-    const std::uint32_t port = owned.first_port + (place - owned.before) * workers_;
-    return {owned.range.address, static_cast<std::uint16_t>(port)};
-}
-
-std::optional<SnatPort> SnatPorts::pair_by_spread(std::uint32_t place,
-                                                  std::uint32_t reply_part) const {
-    const auto block = static_cast<std::uint32_t>(place * per_entry_ >> kReciprocalShift);
-    const std::uint32_t entry = worker_ + (place - block * own_entries_) * workers_;
-    const Owned& owned = range_with(block);
-    const std::uint32_t first = owned.first_port + (block - owned.before) * spread_->entries();
-    const std::uint32_t port = spread_->port_in_block(v6_, first, entry ^ reply_part ^ owned.part);
-    if (port < owned.range.first_port || port > owned.range.last_port)
-        return std::nullopt;
-    return SnatPort{owned.range.address, static_cast<std::uint16_t>(port)};
-}
-
-std::uint32_t SnatPorts::next_place(std::uint32_t backend) {
+std::uint32_t SnatPorts::step(std::uint32_t backend, SnatSteps& steps) {
     const std::uint32_t group = group_of(backend);
     const std::uint32_t index = cursor_[group];
     cursor_[group] = index + 1 == places_ ? 0 : index + 1;
-    return permuted(index, mix(secret_ + group));
+    steps.lanes_.set(steps.count_, index, mix(secret_ + group));
+    return steps.count_++;
 }
 
 } // namespace weir::lb

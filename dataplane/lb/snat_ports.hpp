@@ -27,11 +27,11 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
-#include <optional>
 #include <span>
 
 #include "dataplane/forwarding/limits.h"
 #include "dataplane/forwarding/select.h"
+#include "dataplane/lb/permutation.hpp"
 #include "dataplane/lb/spread.hpp"
 
 namespace weir::lb {
@@ -46,10 +46,33 @@ struct SnatRange {
     std::uint16_t last_port;
 };
 
-struct SnatPort {
-    std::uint8_t address;
-    std::uint16_t port; // host order
+// A row of the SNAT addresses and a port of it, or nothing. In one word, so that a copy of what was
+// just put together never waits for its parts to reach memory.
+class SnatPort {
+public:
+    constexpr SnatPort() = default; // nothing
+    constexpr SnatPort(std::uint8_t address, std::uint16_t port)
+        : word_(std::uint32_t{address} << 16 | port) {}
+    constexpr explicit operator bool() const { return word_ != kNothing; }
+    constexpr std::uint8_t address() const { return static_cast<std::uint8_t>(word_ >> 16); }
+    constexpr std::uint16_t port() const { return static_cast<std::uint16_t>(word_); } // host order
     bool operator==(const SnatPort&) const = default;
+
+private:
+    static constexpr std::uint32_t kNothing = 0xffffffff;
+    std::uint32_t word_ = kNothing;
+};
+
+// Steps of walks, of several connections side by side: SnatPorts::step(), then find(), then port().
+class SnatSteps {
+public:
+    static constexpr std::uint32_t kMost = Permutation::kLanes;
+    void clear() { count_ = 0; }
+
+private:
+    friend class SnatPorts;
+    Permutation::Lanes lanes_;
+    std::uint32_t count_ = 0;
 };
 
 class SnatPorts {
@@ -73,33 +96,56 @@ public:
     // The first proposal for which `is_free(SnatPort)` holds, or nothing: exhausted. `reply_part`:
     // the spread's source_part() of the backend's address and port; without a spread anything.
     template <class IsFree>
-    std::optional<SnatPort> allocate(std::uint32_t backend, std::uint32_t reply_part,
-                                     IsFree is_free) {
+    SnatPort allocate(std::uint32_t backend, std::uint32_t reply_part, IsFree is_free) {
         const std::uint32_t looks = places_ < kSnatPlaces ? places_ : kSnatPlaces;
         std::uint32_t tries = 0;
         for (std::uint32_t look = 0; look < looks && tries < kSnatTries; ++look) {
-            const std::optional<SnatPort> port = next(backend, reply_part);
+            const SnatPort port = next(backend, reply_part);
             if (!port)
                 continue;
             ++tries;
-            if (is_free(*port))
+            if (is_free(port))
                 return port;
         }
-        return std::nullopt;
+        return {};
     }
 
     // What the walk's next place holds, whatever became of the last. REQUIRES: places() > 0.
-    std::optional<SnatPort> next(std::uint32_t backend, std::uint32_t reply_part) {
-        const std::uint32_t place = next_place(backend);
+    SnatPort next(std::uint32_t backend, std::uint32_t reply_part) {
+        SnatSteps steps;
+        const std::uint32_t number = step(backend, steps);
+        find(steps);
+        return port(steps, number, reply_part);
+    }
+
+    // The same for up to SnatSteps::kMost connections. The number of the step, for port().
+    // REQUIRES: places() > 0.
+    std::uint32_t step(std::uint32_t backend, SnatSteps& steps);
+    void find(SnatSteps& steps) const { permutation_.apply(steps.lanes_, steps.count_); }
+    SnatPort port(const SnatSteps& steps, std::uint32_t number, std::uint32_t reply_part) const {
+        const std::uint32_t place = steps.lanes_.index[number];
         if (spread_ == nullptr)
             return pair_at(place);
         return pair_by_spread(place, reply_part);
     }
 
-    // What `next` is made of, for the benchmark.
-    std::uint32_t next_place(std::uint32_t backend);
-    SnatPort pair_at(std::uint32_t place) const; // without a spread
-    std::optional<SnatPort> pair_by_spread(std::uint32_t place, std::uint32_t reply_part) const;
+    // What `port` is made of, for the benchmark.
+    SnatPort pair_at(std::uint32_t place) const { // without a spread
+        const Owned& owned = range_with(place);
+        const std::uint32_t port = owned.first_port + (place - owned.before) * workers_;
+        return {owned.range.address, static_cast<std::uint16_t>(port)};
+    }
+    SnatPort pair_by_spread(std::uint32_t place, std::uint32_t reply_part) const {
+        const auto block = static_cast<std::uint32_t>(place * per_entry_ >> kReciprocalShift);
+        const std::uint32_t entry = worker_ + (place - block * own_entries_) * workers_;
+        const Owned& owned = range_with(block);
+        const std::uint32_t first = owned.first_port + (block - owned.before) * spread_->entries();
+        const std::uint32_t port =
+            spread_->port_in_block(v6_, first, entry ^ reply_part ^ owned.part);
+        if (port < owned.range.first_port || port > owned.range.last_port)
+            return {};
+        return {owned.range.address, static_cast<std::uint16_t>(port)};
+    }
 
 private:
     // place * reciprocal is exact for places below 2^24 (256 addresses) and 2^11 entries, rounded
@@ -113,12 +159,21 @@ private:
         std::uint32_t part;       // with a spread: what the address adds to a reply's hash
     };
 
-    void start_walks(std::uint64_t secret);
-    std::uint32_t permuted(std::uint32_t index, std::uint64_t key) const;
-    const Owned& range_with(std::uint32_t index) const;
+    // Of `units`: all ranges' places, or blocks with a spread.
+    void start_walks(std::uint32_t units, std::uint64_t secret);
+    const Owned& range_with(std::uint32_t unit) const {
+        std::uint32_t range = range_hint_[unit >> hint_shift_];
+        while (range + 1 < range_count_ && ranges_[range + 1].before <= unit)
+            ++range;
+        return ranges_[range];
+    }
 
     std::array<Owned, WEIR_MAX_SNAT_ADDRESSES> ranges_{};
     std::uint32_t range_count_ = 0;
+    // By the unit's highest bits, which may be too low: the range of the first such unit.
+    static constexpr unsigned kHintBits = 10;
+    std::array<std::uint8_t, 1u << kHintBits> range_hint_{};
+    unsigned hint_shift_ = 0;
     std::uint32_t places_ = 0;
     std::uint32_t worker_ = 0;
     std::uint32_t workers_ = 1;
@@ -126,8 +181,7 @@ private:
     std::uint32_t own_entries_ = 0; // of the spread
     std::uint64_t per_entry_ = 0;   // their reciprocal, in 2^-kReciprocalShift
     bool v6_ = false;
-    std::uint32_t columns_ = 1; // the permutation works on a grid of columns x rows >= places
-    std::uint32_t rows_ = 1;
+    Permutation permutation_; // of the places
     std::uint64_t secret_ = 0;
     std::array<std::uint32_t, kSnatCursors> cursor_{};
 };

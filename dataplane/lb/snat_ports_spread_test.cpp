@@ -41,9 +41,9 @@ struct Node {
     // The queue of the backend's reply.
     std::uint32_t queue(std::uint32_t backend, SnatPort to, std::uint16_t port = 80) const {
         const weir_address from = address_of(v6, backend);
-        const weir_address back = address_of(v6, 0x100u + to.address);
+        const weir_address back = address_of(v6, 0x100u + to.address());
         weir_flow flow;
-        weir_flow_set(&flow, &from, &back, weir_swap16(port), weir_swap16(to.port), 6);
+        weir_flow_set(&flow, &from, &back, weir_swap16(port), weir_swap16(to.port()), 6);
         return weir_toeplitz(&key, &flow) % spread.entries() % spread.workers();
     }
 
@@ -67,7 +67,7 @@ TEST(SnatPortsBySpread, EveryReplyComesToTheWorkerThatAsked) {
                         const auto port =
                             node.ports[worker]->allocate(backend, node.part(backend), kAny);
                         ASSERT_TRUE(port);
-                        ASSERT_EQ(node.queue(backend, *port), worker);
+                        ASSERT_EQ(node.queue(backend, port), worker);
                     }
             }
 }
@@ -79,7 +79,7 @@ TEST(SnatPortsBySpread, PortsDealtOutRoundDoNotDoIt) {
     plain.configure(node.ranges, 2, 4, 7);
     int right = 0;
     for (std::uint32_t backend = 0; backend < 1000; backend++)
-        right += node.queue(backend, *plain.allocate(backend, 0, kAny)) == 2;
+        right += node.queue(backend, plain.allocate(backend, 0, kAny)) == 2;
     EXPECT_GT(right, 170);
     EXPECT_LT(right, 330);
 }
@@ -106,11 +106,11 @@ TEST(SnatPortsBySpread, TheWorkersShareEveryPairTowardsEachBackend) {
                 const auto port = node.ports[worker]->next(backend, node.part(backend));
                 if (!port)
                     continue;
-                const SnatRange& range = ranges.at(port->address);
-                ASSERT_GE(port->port, range.first_port);
-                ASSERT_LE(port->port, range.last_port);
-                ASSERT_EQ(node.queue(backend, *port), worker);
-                ASSERT_TRUE(seen.insert({port->address, port->port}).second) << "proposed twice";
+                const SnatRange& range = ranges.at(port.address());
+                ASSERT_GE(port.port(), range.first_port);
+                ASSERT_LE(port.port(), range.last_port);
+                ASSERT_EQ(node.queue(backend, port), worker);
+                ASSERT_TRUE(seen.insert({port.address(), port.port()}).second) << "proposed twice";
             }
         ASSERT_EQ(seen.size(), all);
     }
@@ -121,7 +121,7 @@ TEST(SnatPortsBySpread, TriesAreBoundedAndGoOnWhereTheLastEnded) {
     std::set<int> proposed;
     for (int round = 0; round < 10; round++)
         EXPECT_FALSE(node.ports[1]->allocate(3, node.part(3), [&](SnatPort port) {
-            EXPECT_TRUE(proposed.insert(port.port).second);
+            EXPECT_TRUE(proposed.insert(port.port()).second);
             return false;
         }));
     EXPECT_EQ(proposed.size(), 10 * kSnatTries);
@@ -136,9 +136,9 @@ TEST(SnatPortsBySpread, ASmallRangeIsExhaustedExactlyWhenEveryPortIsInUse) {
             std::uint32_t in_vain = 0;
             while (in_vain < 2 * size) {
                 const auto port = node.ports[worker]->allocate(
-                    9, node.part(9), [&](SnatPort p) { return !used.contains(p.port); });
+                    9, node.part(9), [&](SnatPort p) { return !used.contains(p.port()); });
                 if (port)
-                    used.insert(port->port);
+                    used.insert(port.port());
                 in_vain = port ? 0 : in_vain + 1;
             }
         }
@@ -147,11 +147,11 @@ TEST(SnatPortsBySpread, ASmallRangeIsExhaustedExactlyWhenEveryPortIsInUse) {
         used.erase(free_again);
         const std::uint32_t owner = node.queue(9, {0, free_again});
         for (std::uint32_t worker = 0; worker < 2; worker++) {
-            std::optional<SnatPort> port;
+            SnatPort port;
             for (int attempt = 0; attempt < 2 * size && !port; attempt++)
                 port = node.ports[worker]->allocate(
-                    9, node.part(9), [&](SnatPort p) { return !used.contains(p.port); });
-            EXPECT_EQ(port.has_value(), worker == owner);
+                    9, node.part(9), [&](SnatPort p) { return !used.contains(p.port()); });
+            EXPECT_EQ(static_cast<bool>(port), worker == owner);
         }
     }
 }
@@ -177,8 +177,8 @@ TEST(SnatPortsBySpread, ProposalsAreUniformAndNotForetold) {
         if (draw % 100 == 0)
             ports.configure(node.ranges, node.addresses, 1, node.spread, random());
         const auto backend = static_cast<std::uint32_t>(draw % 100);
-        const int one = ports.next(backend, node.part(9))->port - 40960;
-        const int two = ports.next(backend, node.part(9))->port - 40960;
+        const int one = ports.next(backend, node.part(9)).port() - 40960;
+        const int two = ports.next(backend, node.part(9)).port() - 40960;
         first[static_cast<std::size_t>(one)]++;
         step[static_cast<std::size_t>((two - one + 2 * kPorts) % (2 * kPorts))]++;
     }

@@ -39,12 +39,12 @@ TEST(SnatPorts, AWalkMeetsEveryOwnedPairOnce) {
         for (std::uint32_t worker = 0; worker < workers; ++worker) {
             const auto ports = ports_of(ranges, worker, workers, random());
             for (std::uint32_t i = 0; i < ports->places(); ++i) {
-                const SnatPort port = *ports->next(7, 0);
-                const SnatRange& range = ranges.at(port.address);
-                ASSERT_GE(port.port, range.first_port);
-                ASSERT_LE(port.port, range.last_port);
-                ASSERT_EQ(weir_snat_port_owner(port.port, range.first_port, workers), worker);
-                ASSERT_TRUE(seen.insert({port.address, port.port}).second) << "proposed twice";
+                const SnatPort port = ports->next(7, 0);
+                const SnatRange& range = ranges.at(port.address());
+                ASSERT_GE(port.port(), range.first_port);
+                ASSERT_LE(port.port(), range.last_port);
+                ASSERT_EQ(weir_snat_port_owner(port.port(), range.first_port, workers), worker);
+                ASSERT_TRUE(seen.insert({port.address(), port.port()}).second) << "proposed twice";
             }
         }
         for (const SnatRange& range : ranges)
@@ -58,7 +58,7 @@ TEST(SnatPorts, TheWholeRangeOfPortsCanBeConfigured) {
     EXPECT_EQ(ports->places(), 65535u);
     std::set<int> seen;
     for (std::uint32_t i = 0; i < 65535; ++i)
-        seen.insert(ports->next(1, 0)->port);
+        seen.insert(ports->next(1, 0).port());
     EXPECT_EQ(seen.size(), 65535u);
 }
 
@@ -74,7 +74,7 @@ TEST(SnatPorts, TriesAreBoundedAndGoOnWhereTheLastEnded) {
     std::set<int> proposed;
     for (int round = 0; round < 10; ++round)
         EXPECT_FALSE(ports->allocate(3, 0, [&](SnatPort port) {
-            EXPECT_TRUE(proposed.insert(port.port).second);
+            EXPECT_TRUE(proposed.insert(port.port()).second);
             return false;
         }));
     EXPECT_EQ(proposed.size(), 10 * kSnatTries);
@@ -84,11 +84,12 @@ TEST(SnatPorts, ASmallRangeIsExhaustedExactlyWhenEveryPortIsInUse) {
     const auto ports = ports_of({{0, 40000, 40000 + kSnatTries - 1}});
     std::set<int> used;
     for (std::uint32_t i = 0; i < kSnatTries; ++i) {
-        const auto port = ports->allocate(1, 0, [&](SnatPort p) { return !used.contains(p.port); });
+        const auto port =
+            ports->allocate(1, 0, [&](SnatPort p) { return !used.contains(p.port()); });
         ASSERT_TRUE(port);
-        used.insert(port->port);
+        used.insert(port.port());
     }
-    const auto is_free = [&](SnatPort p) { return !used.contains(p.port); };
+    const auto is_free = [&](SnatPort p) { return !used.contains(p.port()); };
     EXPECT_FALSE(ports->allocate(1, 0, is_free));
     EXPECT_TRUE(ports->allocate(2, 0, [](SnatPort) { return true; })) << "other backends are not";
     used.erase(40007);
@@ -107,8 +108,8 @@ TEST(SnatPorts, ProposalsAreUniform) {
     for (int draw = 0; draw < kDraws; draw += 100) {
         ports->configure({&range, 1}, 0, 1, random());
         for (std::uint32_t backend = 0; backend < 100; ++backend) {
-            const int first = ports->next(backend, 0)->port - 40000;
-            const int second = ports->next(backend, 0)->port - 40000;
+            const int first = ports->next(backend, 0).port() - 40000;
+            const int second = ports->next(backend, 0).port() - 40000;
             ++count[static_cast<std::size_t>(first)];
             ++step[static_cast<std::size_t>((second - first + kPorts) % kPorts)];
         }
@@ -149,7 +150,7 @@ TEST(SnatPorts, NoTwoLiveConnectionsShareAReply) {
         if (random() % 100 < 52 || order.empty()) {
             const auto backend = static_cast<std::uint32_t>(random() % 8);
             const auto port = ports->allocate(backend, 0, [&](SnatPort p) {
-                return !live.contains({backend, p.address, p.port});
+                return !live.contains({backend, p.address(), p.port()});
             });
             if (!port) {
                 ++exhausted;
@@ -157,8 +158,8 @@ TEST(SnatPorts, NoTwoLiveConnectionsShareAReply) {
                 continue;
             }
             ++per_backend[backend];
-            ASSERT_TRUE(live.insert({backend, port->address, port->port}).second);
-            order.push_back({backend, port->address, port->port});
+            ASSERT_TRUE(live.insert({backend, port.address(), port.port()}).second);
+            order.push_back({backend, port.address(), port.port()});
         } else {
             const auto victim = random() % order.size();
             --per_backend[std::get<0>(order[victim])];

@@ -51,8 +51,8 @@ void run() {
     chosen.configure({&range, 1}, {&at, 1}, 0, spread, 7);
     std::vector<std::uint32_t> plain_place(kCount), chosen_place(kCount), part(kCount);
     for (std::uint32_t i = 0; i < kCount; i++) {
-        plain_place[i] = plain.next_place(i);
-        chosen_place[i] = chosen.next_place(i);
+        plain_place[i] = static_cast<std::uint32_t>(random() % plain.places());
+        chosen_place[i] = static_cast<std::uint32_t>(random() % chosen.places());
         part[i] = spread.source_part(from4[i], 80);
     }
 
@@ -73,14 +73,30 @@ void run() {
             each([&](std::uint32_t i) { return spread.source_part(from4[i], 80); }));
         rows["port: the backend's part of the hash, IPv6"].push_back(
             each([&](std::uint32_t i) { return spread.source_part(from6[i], 80); }));
-        rows["port: the walk's next place"].push_back(
-            each([&](std::uint32_t i) { return chosen.next_place(i); }));
+        rows["port: a walk's next"].push_back(each([&](std::uint32_t i) {
+            const auto port = chosen.next(i, part[i]);
+            return port ? port.port() : 0u;
+        }));
+        rows["port: 32 walks' next"].push_back(each([&](std::uint32_t i) {
+            if (i % lb::SnatSteps::kMost != 0)
+                return 0u;
+            lb::SnatSteps steps;
+            for (std::uint32_t k = 0; k < lb::SnatSteps::kMost; k++)
+                chosen.step(i + k, steps);
+            chosen.find(steps);
+            unsigned sum = 0;
+            for (std::uint32_t k = 0; k < lb::SnatSteps::kMost; k++) {
+                const auto port = chosen.port(steps, k, part[i + k]);
+                sum += port ? port.port() : 0u;
+            }
+            return sum;
+        }));
         rows["port: the choice at a place"].push_back(each([&](std::uint32_t i) {
             const auto pair = chosen.pair_by_spread(chosen_place[i], part[i]);
-            return pair ? pair->port : 0u;
+            return pair ? pair.port() : 0u;
         }));
         rows["port: the same without a spread"].push_back(
-            each([&](std::uint32_t i) { return plain.pair_at(plain_place[i]).port + 0u; }));
+            each([&](std::uint32_t i) { return plain.pair_at(plain_place[i]).port() + 0u; }));
     }
     for (auto& [name, ns] : rows) {
         std::sort(ns.begin(), ns.end());
