@@ -4,48 +4,43 @@
 // was foreseen in vain, because a packet before it in the burst opened the same connection, say, is
 // not used.
 #include "dataplane/dpdk/connection_steps.hpp"
+#include "dataplane/forwarding/plain_burst.hpp"
 
-#include <bit>
 #include <rte_prefetch.h>
 
 namespace weir::dpdk {
 namespace {
 
-// Packets of the burst, a bit each.
-using Packets = std::uint32_t;
-static_assert(kBurstSize <= 32);
-
-template <class Visit> void for_each(Packets packets, Visit visit) {
-    for (; packets != 0; packets &= packets - 1)
-        visit(static_cast<std::uint32_t>(std::countr_zero(packets)));
-}
+using forwarding::for_each;
+using forwarding::PacketSet;
+using forwarding::set_of;
 
 // Sends for the rows of what is known. Returns the packets whose flow is not in the table, or whose
 // bucket alone cannot tell.
-Packets look_ahead(const Worker& worker, Burst& burst) {
-    Packets unknown = 0;
+PacketSet look_ahead(const Worker& worker, Burst& burst) {
+    PacketSet unknown = 0;
     for (std::uint32_t i = 0; i < burst.count; i++) {
         if (burst.verdict[i] != WEIR_UNDECIDED || !burst.look_up[i])
             continue;
         burst.hint[i] = worker.table.prefetch_row(lb::index_hash(burst.hash[i]));
-        unknown |= Packets{burst.hint[i] >= lb::ConnectionIndex::kUndecided} << i;
+        unknown |= PacketSet{burst.hint[i] >= lb::ConnectionIndex::kUndecided} << i;
     }
     return unknown;
 }
 
 // Those that are for a VIP and that a connection may begin with.
-Packets beginnings(const Burst& burst, Packets unknown) {
-    Packets result = 0;
+PacketSet beginnings(const Burst& burst, PacketSet unknown) {
+    PacketSet result = 0;
     for_each(unknown, [&](std::uint32_t i) {
         const bool may_begin =
             burst.match[i].kind == WEIR_MATCH_VIP &&
             (burst.hint[i] == lb::kNoEntry || weir_packet_opens(&burst.packet[i]));
-        result |= Packets{may_begin} << i;
+        result |= PacketSet{may_begin} << i;
     });
     return result;
 }
 
-void send_for_slots(const lb::ForwardingState& state, const Burst& burst, Packets unknown) {
+void send_for_slots(const lb::ForwardingState& state, const Burst& burst, PacketSet unknown) {
     for_each(unknown, [&](std::uint32_t i) {
         const weir_pool_row& pool = state.pools()[state.vips()[burst.match[i].index].pool];
         if (pool.slot_count == 0)
@@ -56,11 +51,18 @@ void send_for_slots(const lb::ForwardingState& state, const Burst& burst, Packet
     });
 }
 
+// In line, as in connection_index.hpp: what only prefetches has no effect that GCC sees.
+[[gnu::always_inline]] inline void send_for_room(const Worker& worker, const std::uint64_t* hash,
+                                                 PacketSet packets) {
+    for (; packets != 0; packets &= packets - 1)
+        worker.table.prefetch_room(lb::index_hash(hash[forwarding::first_of(packets)]));
+}
+
 // Which backend each would go to, and the next step of the walk that looks for its source port.
 // Returns those that will have packets from their backend.
-Packets foresee_backends(Worker& worker, Burst& burst, Packets begin) {
+PacketSet foresee_backends(Worker& worker, Burst& burst, PacketSet begin) {
     const lb::ForwardingState& state = *worker.state;
-    Packets foreseen = 0;
+    PacketSet foreseen = 0;
     burst.snat_v4.clear();
     burst.snat_v6.clear();
     for_each(begin, [&](std::uint32_t i) {
@@ -79,7 +81,7 @@ Packets foresee_backends(Worker& worker, Burst& burst, Packets begin) {
                 return;
             to.snat_step = ports.step(row, v4 ? burst.snat_v4 : burst.snat_v6);
         }
-        foreseen |= Packets{1} << i;
+        foreseen |= set_of(i);
     });
     worker.snat_v4.find(burst.snat_v4);
     worker.snat_v6.find(burst.snat_v6);
@@ -110,7 +112,7 @@ bool reply_to(const Worker& worker, Burst& burst, std::uint32_t i, const weir_ba
 }
 
 // The hashes of the backends' packets.
-void foresee_replies(Worker& worker, Burst& burst, Packets foreseen) {
+void foresee_replies(Worker& worker, Burst& burst, PacketSet foreseen) {
     for_each(foreseen, [&](std::uint32_t i) {
         const weir_packet& packet = burst.packet[i];
         const weir_backend_row& backend = worker.state->backends()[burst.foreseen[i].backend];
@@ -125,7 +127,7 @@ void foresee_replies(Worker& worker, Burst& burst, Packets foreseen) {
             burst.flows_v4.add(i, reply);
         else
             burst.flows_v6.add(i, reply);
-        burst.was_foreseen |= Packets{1} << i;
+        burst.was_foreseen |= set_of(i);
     });
     burst.flows_v4.compute(worker.state->hash_key(), burst.reply_hash, burst.count);
     burst.flows_v6.compute(worker.state->hash_key(), burst.reply_hash, burst.count);
@@ -135,23 +137,20 @@ void foresee_replies(Worker& worker, Burst& burst, Packets foreseen) {
 
 void foresee(Worker& worker, Burst& burst) {
     burst.was_foreseen = 0;
-    const Packets unknown = look_ahead(worker, burst);
+    const PacketSet unknown = look_ahead(worker, burst);
     if (unknown == 0) [[likely]]
         return;
-    const Packets begin = beginnings(burst, unknown);
+    const PacketSet begin = beginnings(burst, unknown);
     send_for_slots(*worker.state, burst, begin);
-    for_each(begin,
-             [&](std::uint32_t i) { worker.table.prefetch_room(lb::index_hash(burst.hash[i])); });
-    const Packets foreseen = foresee_backends(worker, burst, begin);
+    send_for_room(worker, burst.hash, begin);
+    const PacketSet foreseen = foresee_backends(worker, burst, begin);
     if (foreseen == 0)
         return;
     foresee_replies(worker, burst, foreseen);
     for_each(burst.was_foreseen, [&](std::uint32_t i) {
         worker.table.prefetch_index(lb::index_hash(burst.reply_hash[i]));
     });
-    for_each(burst.was_foreseen, [&](std::uint32_t i) {
-        worker.table.prefetch_room(lb::index_hash(burst.reply_hash[i]));
-    });
+    send_for_room(worker, burst.reply_hash, burst.was_foreseen);
 }
 
 } // namespace weir::dpdk

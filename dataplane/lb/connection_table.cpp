@@ -319,6 +319,22 @@ EntryIndex ConnectionTable::probation_victim(std::uint16_t own_vip) {
     return vips_[heaviest_vip_].probation_oldest;
 }
 
+// In a flood each newcomer pushes one out, of the same list: the next one's index lines are sent
+// for, and the rows of the one behind it.
+void ConnectionTable::send_for_victims_behind(EntryIndex victim) const {
+    const EntryIndex next = cold_[victim].probation_newer;
+    if (next == kNoEntry)
+        return;
+    index_.prefetch(cold_[next].forward_hash);
+    if ((hot_[next].flags & kRowReplyIndexed) != 0)
+        index_.prefetch(cold_[next].reply_hash);
+    const EntryIndex behind = cold_[next].probation_newer;
+    if (behind != kNoEntry) {
+        __builtin_prefetch(&hot_[behind], 1);
+        __builtin_prefetch(&cold_[behind], 1);
+    }
+}
+
 void ConnectionTable::confirm(EntryIndex entry, std::uint16_t now_s) {
     const ColdRow& hashes = cold_[entry];
     begin_life(entry, row_check(hot_[entry], hashes.forward_hash, hashes.reply_hash), now_s);

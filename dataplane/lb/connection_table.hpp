@@ -129,7 +129,9 @@ public:
     }
 
     // Behind prefetch_index(), for a hash that is to be inserted.
-    void prefetch_room(std::uint32_t hash) const { index_.prefetch_room(hash); }
+    [[gnu::always_inline]] void prefetch_room(std::uint32_t hash) const {
+        index_.prefetch_room(hash);
+    }
 
     EntryIndex find_forward(std::uint32_t hash, const ForwardKey& key) const {
         return index_.find(hash,
@@ -239,6 +241,7 @@ private:
     void attach(std::span<std::byte> memory);
     void rebuild();
     EntryIndex probation_victim(std::uint16_t own_vip);
+    void send_for_victims_behind(EntryIndex victim) const;
     // The free rows are a stack, dealt out over kFreeLists lists: the topmost are the heads, so
     // they are known before any line of memory is read, and each has been sent for many insertions
     // before it is taken.
@@ -306,6 +309,7 @@ template <class OnRecycled>
 InsertResult ConnectionTable::insert_new(const NewConnection& connection, std::uint16_t now_s,
                                          std::uint32_t vip_quota, OnRecycled on_recycled) {
     const auto recycle = [&](EntryIndex victim) {
+        send_for_victims_behind(victim);
         on_recycled(victim, static_cast<const HotRow&>(hot_[victim]));
         erase(victim);
     };
