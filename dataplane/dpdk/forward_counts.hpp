@@ -8,14 +8,15 @@ namespace weir::dpdk {
 
 // What one VIP gets in a row is added up before it is stored: as many additions to one place in
 // memory as a burst has packets would wait for each other.
-class VipRun {
+template <std::uint64_t lb::VipCounters::*kPackets, std::uint64_t lb::VipCounters::*kBytes>
+class RunOfVip {
 public:
-    explicit VipRun(Worker& worker) : worker_(worker) {}
-    ~VipRun() { store(); }
-    VipRun(const VipRun&) = delete;
-    VipRun& operator=(const VipRun&) = delete;
+    explicit RunOfVip(Worker& worker) : worker_(worker) {}
+    ~RunOfVip() { store(); }
+    RunOfVip(const RunOfVip&) = delete;
+    RunOfVip& operator=(const RunOfVip&) = delete;
 
-    void forwarded(std::uint32_t vip, std::uint64_t bytes) {
+    void add(std::uint32_t vip, std::uint64_t bytes) {
         if (vip != vip_) {
             store();
             vip_ = vip;
@@ -28,8 +29,8 @@ private:
     void store() {
         if (packets_ == 0)
             return;
-        worker_.vip_counters(vip_).packets += packets_;
-        worker_.vip_counters(vip_).bytes += bytes_;
+        worker_.vip_counters(vip_).*kPackets += packets_;
+        worker_.vip_counters(vip_).*kBytes += bytes_;
         packets_ = bytes_ = 0;
     }
 
@@ -38,13 +39,15 @@ private:
     std::uint64_t packets_ = 0;
     std::uint64_t bytes_ = 0;
 };
+using VipRun = RunOfVip<&lb::VipCounters::packets, &lb::VipCounters::bytes>; // to backends
+using VipReplies = RunOfVip<&lb::VipCounters::reply_packets, &lb::VipCounters::reply_bytes>;
 
 [[gnu::always_inline]] inline void count_rewritten(Worker& worker, VipRun& run, std::uint32_t vip,
                                                    std::uint32_t backend_row, weir_verdict verdict,
                                                    std::uint64_t bytes) {
     lb::BackendCounters& backend = worker.backend_counters(backend_row);
     if (verdict == WEIR_FORWARDED) {
-        run.forwarded(vip, bytes);
+        run.add(vip, bytes);
         backend.packets++;
         backend.bytes += bytes;
     } else if (verdict == WEIR_REPLIED) {

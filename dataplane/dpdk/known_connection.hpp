@@ -10,27 +10,27 @@ namespace weir::dpdk {
 
 // Whether a client's packet finds things as they were: by this the connection neither moves nor
 // ends.
-[[gnu::always_inline]] inline bool stays_as_it_is(const Worker& worker,
+[[gnu::always_inline]] inline bool stays_as_it_is(const lb::LastHops& last_hops,
                                                   std::span<const weir_backend_row> backends,
                                                   const lb::RowTail& row, const rte_mbuf* mbuf,
                                                   const std::uint8_t* frame) {
     return row.backend() < backends.size() && backends[row.backend()].state == WEIR_BACKEND_UP &&
-           worker.last_hops.is_untagged(row.last_hop(), weir_ethernet_source_word(frame),
-                                        static_cast<std::uint8_t>(mbuf->port));
+           last_hops.is_untagged(row.last_hop(), weir_ethernet_source_word(frame),
+                                 static_cast<std::uint8_t>(mbuf->port));
 }
 
 // Where the connection's packets come from when they reach its backend, where the mode translates.
 // False: the node has that address no more.
 [[gnu::always_inline]] inline bool source_to_backend(std::span<const weir_snat_row> snat,
-                                                     const weir_vip_row& vip, const lb::HotRow& row,
+                                                     std::uint8_t forward, const lb::HotRow& row,
                                                      weir_translation& to) {
-    if (vip.forward == WEIR_FORWARD_FULL_NAT) {
+    if (forward == WEIR_FORWARD_FULL_NAT) {
         const lb::RowTail tail(row);
         if (tail.snat_address() >= snat.size())
             return false;
         to.source = snat[tail.snat_address()].address;
         to.source_port = row.snat_port;
-    } else if (vip.forward == WEIR_FORWARD_NAT) {
+    } else if (forward == WEIR_FORWARD_NAT) {
         to.source = row.client;
         to.source_port = row.client_port;
     }

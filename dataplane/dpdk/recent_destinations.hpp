@@ -22,17 +22,29 @@ enum class Guide : std::uint8_t {
     backend, // the connection that the backend's packet belongs to
 };
 
+// How packets leave.
+enum class Way : std::uint8_t {
+    as_they_are, // to a backend, as the client sent them
+    in_tunnel,   // likewise
+    nat,         // to a backend, from the client's address
+    full_nat,    // to a backend, from an address of ours
+    to_client,
+};
+inline constexpr std::size_t kWays = 5;
+
 // Whom packets are for; in `nat`, whose replies they are.
 struct Destination {
     Guide guide;
-    bool routed;    // NAT: a hop that takes one off the TTL
-    bool in_tunnel; // leaves in one
+    Way way;
     weir_match match;
     const weir_pool_row* pool;    // of slot
     const weir_match_row* ranges; // SNAT: what all ports of the address are
     // The first of them, where it is that of `match`; else there is no port in between. Host order.
     std::uint16_t first_port;
     std::uint16_t last_port;
+
+    // A hop that takes one off the TTL.
+    bool routed() const { return way >= Way::nat; }
 
     // What its packets are known by.
     bool by_endpoint() const {

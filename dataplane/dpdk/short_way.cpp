@@ -29,17 +29,24 @@ void match(const weir_match_view& table, const weir_packet& packet, Destination&
     to.match = weir_match_packet(&table, &packet);
 }
 
+Way way_of(const weir_vip_row& vip) {
+    if (vip.forward == WEIR_FORWARD_FULL_NAT)
+        return Way::full_nat;
+    if (vip.forward == WEIR_FORWARD_NAT)
+        return Way::nat;
+    return weir_forward_encapsulates(vip.forward) ? Way::in_tunnel : Way::as_they_are;
+}
+
 Destination destination_of(const lb::ForwardingState& state, const weir_packet& packet) {
     Destination to{};
     match(state.match(), packet, to);
     if (to.match.kind == WEIR_MATCH_SNAT || to.match.kind == WEIR_MATCH_BACKEND) {
         to.guide = Guide::backend;
-        to.routed = true;
+        to.way = Way::to_client;
     } else if (to.match.kind == WEIR_MATCH_VIP) {
         const weir_vip_row& vip = state.vips()[to.match.index];
         to.pool = &state.pools()[vip.pool];
-        to.routed = !weir_forward_is_dsr(vip.forward);
-        to.in_tunnel = weir_forward_encapsulates(vip.forward);
+        to.way = way_of(vip);
         if (!weir_is_settled(&vip, to.pool))
             to.guide = Guide::client;
         else if (weir_has_slots_of_flows(to.pool))
@@ -140,14 +147,13 @@ private:
 
     // Those of the set that may go on.
     [[gnu::always_inline]] PacketSet admit(PacketSet set, const Destination& to) {
+        found_.by_way[static_cast<std::size_t>(to.way)] |= set;
         switch (to.guide) {
         case Guide::none:
             return 0;
         case Guide::slot:
-            if (to.in_tunnel) { // what would tell where its clients are is to be remembered
+            if (to.way == Way::in_tunnel) // what tells where its clients are is to be remembered
                 set &= plain_.tcp & plain_.quiet;
-                found_.in_tunnel |= set;
-            }
             found_.by_slot |= set;
             return set;
         case Guide::client:
@@ -201,7 +207,7 @@ private:
 
     // Those that change nothing. Only after a reset from its own side does such a packet.
     PacketSet goes_on(const Destination& to) const {
-        return to.routed ? plain_.quiet & plain_.routable : plain_.quiet;
+        return to.routed() ? plain_.quiet & plain_.routable : plain_.quiet;
     }
 
     // What comes behind a reset of its own side, or behind what may be one, waits for the stages.

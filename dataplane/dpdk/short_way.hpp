@@ -34,11 +34,13 @@ struct Candidates {
 
     // burst.match[] says whom they are for.
     PacketSet by_slot = 0;
-    PacketSet in_tunnel = 0;               // of by_slot: will leave in one
     const weir_pool_row* pool[kBurstSize]; // of by_slot
     PacketSet of_clients = 0;              // by connection
     PacketSet watched = 0;     // of of_clients: only to be looked at, then left to the stages
     PacketSet of_backends = 0; // by connection
+
+    PacketSet by_way[kWays] = {}; // each of the above in one, and perhaps others
+    PacketSet leaving(Way way) const { return by_way[static_cast<std::size_t>(way)]; }
 };
 
 // use(const weir_packet&) of a candidate. The compiler leaves out what `use` does not ask for.
@@ -83,6 +85,6 @@ PacketSet forward_by_slots(Worker& worker, Burst& burst, const Candidates& found
 
 // Sends for the lines of the index, well before the next.
 void foresee_connections(const Worker& worker, const Burst& burst, PacketSet set);
-PacketSet forward_by_connections(Worker& worker, Burst& burst, Candidates& found);
+PacketSet forward_by_connections(Worker& worker, Burst& burst, const Candidates& found);
 
 } // namespace weir::dpdk

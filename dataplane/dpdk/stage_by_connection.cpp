@@ -10,6 +10,7 @@ namespace {
 
 // What is of one family only.
 struct V4 {
+    static constexpr bool kIsV4 = true;
     static weir_address source(const PlainBurst& plain, std::uint32_t i) {
         return plain.source_v4(i);
     }
@@ -19,14 +20,15 @@ struct V4 {
     static std::uint32_t ports(const PlainBurst& plain, std::uint32_t i) {
         return plain.ports_v4(i);
     }
-    static void translate(std::uint8_t* frame, const PlainBurst& plain, std::uint32_t i,
-                          const weir_translation& to) {
+    [[gnu::always_inline]] static void translate(std::uint8_t* frame, const PlainBurst& plain,
+                                                 std::uint32_t i, const weir_translation& to) {
         const std::uint64_t flow[] = {plain.flow_v4[0][i], plain.flow_v4[1][i]};
         weir_translate_plain_v4(frame, flow, (plain.tcp & set_of(i)) != 0, &to);
     }
 };
 
 struct V6 {
+    static constexpr bool kIsV4 = false;
     static weir_address source(const PlainBurst& plain, std::uint32_t i) {
         return plain.source_v6(i);
     }
@@ -36,8 +38,8 @@ struct V6 {
     static std::uint32_t ports(const PlainBurst& plain, std::uint32_t i) {
         return plain.ports_v6(i);
     }
-    static void translate(std::uint8_t* frame, const PlainBurst& plain, std::uint32_t i,
-                          const weir_translation& to) {
+    [[gnu::always_inline]] static void translate(std::uint8_t* frame, const PlainBurst& plain,
+                                                 std::uint32_t i, const weir_translation& to) {
         const std::uint64_t flow[] = {plain.flow_v6[0][i], plain.flow_v6[1][i], plain.flow_v6[2][i],
                                       plain.flow_v6[3][i], plain.flow_v6[4][i]};
         weir_translate_plain_v6(frame, flow, (plain.tcp & set_of(i)) != 0, &to);
@@ -56,92 +58,79 @@ std::uint32_t l3_length(const Candidates& found, std::uint32_t i) {
     return found.frames.bytes[i] - WEIR_ETHERNET_BYTES;
 }
 
-// Packets of clients, up to the first by which its connection may change: what follows has to wait.
-// Those of connections that go on as they are: burst.entry, burst.backend.
-template <class Family>
-PacketSet known_of_clients(Worker& worker, Burst& burst, const Candidates& found, PacketSet set,
+template <Way kWay> constexpr std::uint8_t kForward = WEIR_FORWARD_DSR_L2;
+template <> constexpr std::uint8_t kForward<Way::nat> = WEIR_FORWARD_NAT;
+template <> constexpr std::uint8_t kForward<Way::full_nat> = WEIR_FORWARD_FULL_NAT;
+
+// A client's packet to its backend, on the way that its connection goes. WEIR_UNDECIDED: nothing
+// has changed.
+template <class Family, Way kWay>
+[[gnu::always_inline]] inline weir_verdict
+send_to_backend(const Worker& worker, const KeptRows& rows, const Burst& burst,
+                const Candidates& found, std::uint32_t i, const lb::HotRow& row,
+                const weir_backend_row& backend, const weir_next_hop_row& hop) {
+    std::uint8_t* const frame = found.frames.data[i];
+    if constexpr (kWay == Way::in_tunnel)
+        return send_plain_in_tunnel(worker.state->node(), rows.vips[burst.match[i].index], backend,
+                                    hop, burst.hash[i], burst.mbuf[i], frame, Family::kIsV4);
+    if constexpr (kWay != Way::as_they_are) {
+        const weir_be16 port = destination_port(Family::ports(found.plain, i));
+        weir_translation to{{}, backend.address, 0, weir_backend_port(&backend, port)};
+        if (!source_to_backend(rows.snat, kForward<kWay>, row, to))
+            return WEIR_UNDECIDED;
+        Family::translate(frame, found.plain, i, to);
+    }
+    weir_write_hop_macs(frame, &hop);
+    return WEIR_FORWARDED;
+}
+
+// Packets of clients whose connections go on as they are. `changes`: one has been met by which its
+// connection may change; what follows it has to wait.
+template <class Family, Way kWay>
+PacketSet send_to_backends(Worker& worker, Burst& burst, const Candidates& found, PacketSet set,
                            bool& changes) {
     const KeptRows rows(worker);
-    PacketSet known = 0;
+    const lb::ConnectionTable::Rows connections = worker.table.rows();
+    const lb::LastHops& last_hops = worker.last_hops;
+    const std::uint16_t now_s = worker.now_s;
+    VipRun run(worker);
+    PacketSet gone = 0;
     for (; set != 0; set &= set - 1) {
         const std::uint32_t i = first_of(set);
         const std::uint32_t ports = Family::ports(found.plain, i);
-        const lb::ForwardKey key = lb::forward_key(
-            Family::source(found.plain, i), source_port(ports), destination_port(ports),
-            static_cast<std::uint16_t>(burst.match[i].index));
+        const std::uint32_t vip = burst.match[i].index;
+        const lb::ForwardKey key =
+            lb::forward_key(Family::source(found.plain, i), source_port(ports),
+                            destination_port(ports), static_cast<std::uint16_t>(vip));
         lb::EntryIndex entry = burst.hint[i];
-        if (!worker.table.is_forward(entry, key)) [[unlikely]]
+        if (!connections.is_forward(entry, key)) [[unlikely]]
             entry = worker.table.find_forward(lb::index_hash(burst.hash[i]), key);
         if (entry == lb::kNoEntry)
             continue;
-        const lb::RowTail tail(worker.table.row(entry));
-        if (!stays_as_it_is(worker, rows.backends, tail, burst.mbuf[i], found.frames.data[i])) {
+        const lb::HotRow& row = connections[entry];
+        const lb::RowTail tail(row);
+        if (!stays_as_it_is(last_hops, rows.backends, tail, burst.mbuf[i], found.frames.data[i])) {
             changes = true;
             break;
         }
-        if (!weir_state_complete(tail.state()))
+        if (!weir_state_complete(tail.state()) || (found.watched & set_of(i)) != 0)
             continue;
-        burst.entry[i] = entry;
-        burst.backend[i] = tail.backend();
-        known |= set_of(i);
+        const weir_next_hop_row* hop =
+            plain_way(rows, tail.backend(), kWay == Way::in_tunnel ? 0 : l3_length(found, i));
+        if (!hop)
+            continue;
+        const std::uint64_t bytes = rte_pktmbuf_pkt_len(burst.mbuf[i]);
+        const weir_verdict verdict = send_to_backend<Family, kWay>(
+            worker, rows, burst, found, i, row, rows.backends[tail.backend()], *hop);
+        if (kWay != Way::as_they_are && verdict == WEIR_UNDECIDED)
+            continue;
+        burst.out_interface[i] = hop->interface;
+        connections.touch(entry, now_s);
+        burst.verdict[i] = static_cast<std::uint8_t>(verdict);
+        count_rewritten(worker, run, vip, tail.backend(), verdict, bytes);
+        if (verdict == WEIR_FORWARDED)
+            gone |= set_of(i);
     }
-    return known & ~found.watched;
-}
-
-// Not in line: it would crowd the sweep of the other modes out of the registers.
-[[gnu::noinline]] weir_verdict send_in_tunnel(const Worker& worker, const weir_vip_row& vip,
-                                              const weir_backend_row& backend,
-                                              const weir_next_hop_row& hop, std::uint64_t hash,
-                                              rte_mbuf* mbuf, std::uint8_t* frame, bool is_v4) {
-    return send_plain_in_tunnel(worker.state->node(), vip, backend, hop, hash, mbuf, frame, is_v4);
-}
-
-// Those that leave.
-template <class Family>
-PacketSet send_to_backends(Worker& worker, Burst& burst, const Candidates& found, PacketSet set) {
-    const KeptRows rows(worker);
-    VipRun run(worker);
-    PacketSet gone = 0;
-    for_each(
-        set, [&](std::uint32_t i) __attribute__((always_inline)) {
-            const std::uint32_t vip_row = burst.match[i].index;
-            const weir_vip_row& vip = rows.vips[vip_row];
-            const std::uint32_t backend_row = burst.backend[i];
-            const weir_backend_row& backend = rows.backends[backend_row];
-            const std::uint64_t bytes = rte_pktmbuf_pkt_len(burst.mbuf[i]);
-            std::uint8_t* const frame = found.frames.data[i];
-            const bool packs = weir_forward_encapsulates(vip.forward);
-            const weir_next_hop_row* hop =
-                plain_way(rows, backend_row, packs ? 0 : l3_length(found, i));
-            if (!hop)
-                return;
-            weir_verdict verdict = WEIR_FORWARDED;
-            if (packs) {
-                verdict = send_in_tunnel(worker, vip, backend, *hop, burst.hash[i], burst.mbuf[i],
-                                         frame, (found.plain.v4 & set_of(i)) != 0);
-                if (verdict == WEIR_UNDECIDED)
-                    return;
-            } else {
-                if (!weir_forward_is_dsr(vip.forward)) {
-                    const lb::HotRow& row = worker.table.row(burst.entry[i]);
-                    const std::uint32_t ports = Family::ports(found.plain, i);
-                    weir_translation to{{},
-                                        backend.address,
-                                        0,
-                                        weir_backend_port(&backend, destination_port(ports))};
-                    if (!source_to_backend(rows.snat, vip, row, to))
-                        return;
-                    Family::translate(frame, found.plain, i, to);
-                }
-                weir_write_hop_macs(frame, hop);
-            }
-            burst.out_interface[i] = hop->interface;
-            worker.table.touch(burst.entry[i], worker.now_s);
-            burst.verdict[i] = static_cast<std::uint8_t>(verdict);
-            count_rewritten(worker, run, vip_row, backend_row, verdict, bytes);
-            if (verdict == WEIR_FORWARDED)
-                gone |= set_of(i);
-        });
     return gone;
 }
 
@@ -152,11 +141,16 @@ template <class Family> Tuple tuple_of(const PlainBurst& plain, std::uint32_t i)
             static_cast<std::uint8_t>((plain.tcp & set_of(i)) != 0 ? WEIR_IP_TCP : WEIR_IP_UDP)};
 }
 
-// Packets of backends whose connections go on as they are: burst.entry.
+// Packets of backends whose connections go on as they are.
 template <class Family>
-PacketSet known_of_backends(Worker& worker, Burst& burst, const Candidates& found, PacketSet set) {
+PacketSet send_to_clients(Worker& worker, Burst& burst, const Candidates& found, PacketSet set,
+                          bool&) {
     const KeptRows rows(worker);
-    PacketSet known = 0;
+    const lb::ConnectionTable::Rows connections = worker.table.rows();
+    const lb::LastHops& last_hops = worker.last_hops;
+    const std::uint16_t now_s = worker.now_s;
+    VipReplies run(worker);
+    PacketSet gone = 0;
     for_each(
         set, [&](std::uint32_t i) __attribute__((always_inline)) {
             const weir_match match = burst.match[i];
@@ -165,56 +159,42 @@ PacketSet known_of_backends(Worker& worker, Burst& burst, const Candidates& foun
                 return is_reply_of(rows.vips, rows.backends, row, packet, match);
             };
             lb::EntryIndex entry = burst.hint[i];
-            if (!worker.table.is_reply(entry, matches)) [[unlikely]]
+            if (!connections.is_reply(entry, matches)) [[unlikely]]
                 entry = worker.table.find_reply(lb::index_hash(burst.hash[i]), matches);
-            if (entry == lb::kNoEntry ||
-                !weir_state_complete(lb::RowTail(worker.table.row(entry)).state()))
+            if (entry == lb::kNoEntry)
                 return;
-            burst.entry[i] = entry;
-            known |= set_of(i);
-        });
-    return known;
-}
-
-template <class Family>
-PacketSet send_to_clients(Worker& worker, Burst& burst, const Candidates& found, PacketSet set) {
-    const KeptRows rows(worker);
-    VipRun run(worker);
-    PacketSet gone = 0;
-    for_each(
-        set, [&](std::uint32_t i) __attribute__((always_inline)) {
-            const lb::EntryIndex entry = burst.entry[i];
-            const lb::HotRow& row = worker.table.row(entry);
+            const lb::HotRow& row = connections[entry];
             const lb::RowTail tail(row);
-            const lb::LastHop* hop = worker.last_hops.find(tail.last_hop());
-            if (!hop || hop->interface >= rows.interfaces.size() || hop->vlan_tci != WEIR_NO_VLAN)
+            const lb::LastHop* hop = last_hops.find(tail.last_hop());
+            if (!weir_state_complete(tail.state()) || !hop ||
+                hop->interface >= rows.interfaces.size() || hop->vlan_tci != WEIR_NO_VLAN)
                 return;
             const weir_interface_row& interface = rows.interfaces[hop->interface];
             if (l3_length(found, i) > interface.mtu)
                 return;
-            const std::uint32_t vip = row.vip;
             std::uint8_t* const frame = found.frames.data[i];
             Family::translate(frame, found.plain, i, translation_to_client(rows.vips, row));
             weir_write_macs(frame, hop->mac, interface.mac);
-            worker.table.touch(entry, worker.now_s);
+            connections.touch(entry, now_s);
             burst.out_interface[i] = hop->interface;
             burst.verdict[i] = WEIR_REPLIED;
-            count_rewritten(worker, run, vip, tail.backend(), WEIR_REPLIED,
-                            rte_pktmbuf_pkt_len(burst.mbuf[i]));
+            const std::uint64_t bytes = rte_pktmbuf_pkt_len(burst.mbuf[i]);
+            run.add(row.vip, bytes);
+            rows.backend_counters[tail.backend()].reply_packets++;
+            rows.backend_counters[tail.backend()].reply_bytes += bytes;
             gone |= set_of(i);
         });
     return gone;
 }
 
-template <class Family>
-PacketSet forward(Worker& worker, Burst& burst, const Candidates& found, PacketSet set,
-                  bool of_clients, bool& changes) {
-    if (of_clients)
-        return send_to_backends<Family>(
-            worker, burst, found, known_of_clients<Family>(worker, burst, found, set, changes));
-    return send_to_clients<Family>(worker, burst, found,
-                                   known_of_backends<Family>(worker, burst, found, set));
-}
+// By how packets leave, then IPv4 and IPv6.
+using Sweep = PacketSet (*)(Worker&, Burst&, const Candidates&, PacketSet, bool&);
+template <Way kWay>
+constexpr std::array<Sweep, 2> kToBackends = {send_to_backends<V4, kWay>,
+                                              send_to_backends<V6, kWay>};
+constexpr std::array<std::array<Sweep, 2>, kWays> kSweeps = {
+    kToBackends<Way::as_they_are>, kToBackends<Way::in_tunnel>, kToBackends<Way::nat>,
+    kToBackends<Way::full_nat>, std::array<Sweep, 2>{send_to_clients<V4>, send_to_clients<V6>}};
 
 // The packets of `left` up to the first that is not of `kind`.
 PacketSet run_of(PacketSet left, PacketSet kind) {
@@ -229,24 +209,23 @@ void foresee_connections(const Worker& worker, const Burst& burst, PacketSet set
              [&](std::uint32_t i) { worker.table.prefetch_index(lb::index_hash(burst.hash[i])); });
 }
 
-PacketSet forward_by_connections(Worker& worker, Burst& burst, Candidates& found) {
-    found.of_clients = ours(worker, burst, found, found.of_clients);
-    found.of_backends = ours(worker, burst, found, found.of_backends);
-    for_each(found.of_clients | found.of_backends, [&](std::uint32_t i) {
+PacketSet forward_by_connections(Worker& worker, Burst& burst, const Candidates& found) {
+    const PacketSet all = ours(worker, burst, found, found.of_clients | found.of_backends);
+    for_each(all, [&](std::uint32_t i) {
         burst.hint[i] = worker.table.prefetch_row(lb::index_hash(burst.hash[i]));
     });
     // In their order, those of one kind that follow each other together.
     PacketSet gone = 0;
     bool changes = false;
-    for (PacketSet left = found.of_clients | found.of_backends; left != 0 && !changes;) {
+    for (PacketSet left = all; left != 0 && !changes;) {
         const PacketSet first = left & -left;
-        const bool is_v4 = (found.plain.v4 & first) != 0;
-        const PacketSet family = is_v4 ? found.plain.v4 : found.plain.v6;
-        const bool of_client = (found.of_clients & first) != 0;
+        std::size_t way = 0;
+        while ((found.by_way[way] & first) == 0)
+            way++;
+        const bool is_v6 = (found.plain.v6 & first) != 0;
         const PacketSet run =
-            run_of(left, family & (of_client ? found.of_clients : found.of_backends));
-        gone |= is_v4 ? forward<V4>(worker, burst, found, run, of_client, changes)
-                      : forward<V6>(worker, burst, found, run, of_client, changes);
+            run_of(left, (is_v6 ? found.plain.v6 : found.plain.v4) & found.by_way[way]);
+        gone |= kSweeps[way][is_v6](worker, burst, found, run, changes);
         left &= ~run;
     }
     return gone;

@@ -66,7 +66,7 @@ PacketSet send_as_they_are(Worker& worker, Burst& burst, const Candidates& found
         burst.out_interface[i] = hop->interface;
         burst.verdict[i] = WEIR_FORWARDED;
         const std::uint64_t bytes = rte_pktmbuf_pkt_len(burst.mbuf[i]);
-        run.forwarded(burst.match[i].index, bytes);
+        run.add(burst.match[i].index, bytes);
         rows.backend_counters[backend].packets++;
         rows.backend_counters[backend].bytes += bytes;
     });
@@ -107,9 +107,9 @@ PacketSet send_in_tunnels(Worker& worker, Burst& burst, const Candidates& found,
 PacketSet forward_by_slots(Worker& worker, Burst& burst, const Candidates& found) {
     const PacketSet set = find_backends(worker, burst, found, find_slots(worker, burst, found));
     PacketSet gone = 0;
-    if (const PacketSet plain = set & ~found.in_tunnel; plain != 0)
+    if (const PacketSet plain = set & found.leaving(Way::as_they_are); plain != 0)
         gone |= send_as_they_are(worker, burst, found, plain);
-    if (const PacketSet packed = set & found.in_tunnel; packed != 0)
+    if (const PacketSet packed = set & found.leaving(Way::in_tunnel); packed != 0)
         gone |= send_in_tunnels(worker, burst, found, packed);
     return gone;
 }

@@ -95,10 +95,10 @@ bool goes_on_to_backend(Worker& worker, Burst& burst, std::uint32_t i, const wei
     const lb::HotRow& row = worker.table.row(entry);
     const lb::RowTail tail(row);
     if (!burst.plain[i] || !weir_is_quiet(&burst.packet[i]) ||
-        !stays_as_it_is(worker, worker.state->backends(), tail, burst.mbuf[i],
+        !stays_as_it_is(worker.last_hops, worker.state->backends(), tail, burst.mbuf[i],
                         rte_pktmbuf_mtod(burst.mbuf[i], const std::uint8_t*)) ||
         !weir_state_complete(tail.state()) ||
-        !source_to_backend(worker.state->snat(), vip, row, burst.translation[i]))
+        !source_to_backend(worker.state->snat(), vip.forward, row, burst.translation[i]))
         return false;
     worker.table.touch(entry, worker.now_s);
     burst.backend[i] = tail.backend();

@@ -143,8 +143,7 @@ public:
         return is_forward(hint, key) ? hint : find_forward(hash, key);
     }
     bool is_forward(EntryIndex hint, const ForwardKey& key) const {
-        return hint < ConnectionIndex::kUndecided && matches_forward(hot_[hint], key) &&
-               hot_[hint].state != kRowFree;
+        return rows().is_forward(hint, key);
     }
 
     // `matches_reply(const HotRow&)` compares what a packet from a backend shows with the row:
@@ -162,9 +161,40 @@ public:
         return is_reply(hint, matches_reply) ? hint : find_reply(hash, matches_reply);
     }
     template <class MatchesReply> bool is_reply(EntryIndex hint, MatchesReply matches_reply) const {
-        return hint < ConnectionIndex::kUndecided && hot_[hint].state != kRowFree &&
-               (hot_[hint].flags & kRowReplyIndexed) != 0 && matches_reply(hot_[hint]);
+        return rows().is_reply(hint, matches_reply);
     }
+
+    // The rows, for a sweep over many packets: for all that the compiler knows, a byte written to
+    // one of them could have moved the rows; with this it knows where they are.
+    class Rows {
+    public:
+        const HotRow& operator[](EntryIndex entry) const { return hot_[entry]; }
+
+        // Whether the hint, of prefetch_row(), is the entry.
+        bool is_forward(EntryIndex hint, const ForwardKey& key) const {
+            return hint < ConnectionIndex::kUndecided && matches_forward(hot_[hint], key) &&
+                   hot_[hint].state != kRowFree;
+        }
+        template <class MatchesReply>
+        bool is_reply(EntryIndex hint, MatchesReply matches_reply) const {
+            return hint < ConnectionIndex::kUndecided && hot_[hint].state != kRowFree &&
+                   (hot_[hint].flags & kRowReplyIndexed) != 0 && matches_reply(hot_[hint]);
+        }
+
+        // A packet of the connection has passed, and nothing has changed but its age.
+        [[gnu::always_inline]] void touch(EntryIndex entry, std::uint16_t now_s) const {
+            auto* const word = reinterpret_cast<std::uint64_t*>(&hot_[entry]) + 3;
+            const std::uint64_t changed = *word << 16 >> 16 | std::uint64_t{now_s} << 48;
+            if (changed != *word)
+                __atomic_store_n(word, changed, __ATOMIC_RELEASE);
+        }
+
+    private:
+        friend class ConnectionTable;
+        explicit Rows(HotRow* hot) : hot_(hot) {}
+        HotRow* hot_;
+    };
+    Rows rows() const { return Rows(hot_); }
 
     const HotRow& row(EntryIndex entry) const { return hot_[entry]; }
     const ColdRow& cold(EntryIndex entry) const { return cold_[entry]; }
@@ -197,12 +227,7 @@ public:
     }
 
     // The same where nothing changes but its age.
-    [[gnu::always_inline]] void touch(EntryIndex entry, std::uint16_t now_s) {
-        auto* const word = reinterpret_cast<std::uint64_t*>(&hot_[entry]) + 3;
-        const std::uint64_t changed = *word << 16 >> 16 | std::uint64_t{now_s} << 48;
-        if (changed != *word)
-            __atomic_store_n(word, changed, __ATOMIC_RELEASE);
-    }
+    void touch(EntryIndex entry, std::uint16_t now_s) { rows().touch(entry, now_s); }
 
     // The handshake is complete: the entry leaves probation. No effect on a confirmed entry.
     void promote(EntryIndex entry, std::uint16_t now_s);
