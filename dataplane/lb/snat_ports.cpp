@@ -89,4 +89,9 @@ std::uint32_t SnatPorts::step(std::uint32_t backend, SnatSteps& steps) {
     return steps.count_++;
 }
 
+void SnatPorts::step_back(std::uint32_t backend, std::uint32_t steps) {
+    std::uint32_t& cursor = cursor_[group_of(backend)];
+    cursor = cursor >= steps ? cursor - steps : cursor + places_ - steps;
+}
+
 } // namespace weir::lb

@@ -24,6 +24,7 @@
 // ranges that are far smaller than the table of the Spread feel that.
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <cstddef>
 #include <cstdint>
@@ -38,7 +39,8 @@ namespace weir::lb {
 
 inline constexpr std::uint32_t kSnatTries = 32;
 inline constexpr std::uint32_t kSnatPlaces = 1024;
-inline constexpr std::uint32_t kSnatCursors = 1024; // groups of backends, power of two
+inline constexpr std::uint32_t kSnatStepsAtOnce = 16; // a vector's, at most
+inline constexpr std::uint32_t kSnatCursors = 1024;   // groups of backends, power of two
 
 struct SnatRange {
     std::uint8_t address;     // row of the SNAT address
@@ -99,13 +101,23 @@ public:
     SnatPort allocate(std::uint32_t backend, std::uint32_t reply_part, IsFree is_free) {
         const std::uint32_t looks = places_ < kSnatPlaces ? places_ : kSnatPlaces;
         std::uint32_t tries = 0;
-        for (std::uint32_t look = 0; look < looks && tries < kSnatTries; ++look) {
-            const SnatPort port = next(backend, reply_part);
-            if (!port)
-                continue;
-            ++tries;
-            if (is_free(port))
-                return port;
+        for (std::uint32_t look = 0; look < looks;) {
+            SnatSteps steps;
+            const std::uint32_t count = std::min(looks - look, kSnatStepsAtOnce);
+            for (std::uint32_t i = 0; i < count; ++i)
+                step(backend, steps);
+            find(steps);
+            for (std::uint32_t i = 0; i < count; ++i) {
+                const SnatPort found = port(steps, i, reply_part);
+                if (!found)
+                    continue;
+                const bool free = is_free(found);
+                if (!free && ++tries < kSnatTries)
+                    continue;
+                step_back(backend, count - 1 - i);
+                return free ? found : SnatPort();
+            }
+            look += count;
         }
         return {};
     }
@@ -161,6 +173,8 @@ private:
 
     // Of `units`: all ranges' places, or blocks with a spread.
     void start_walks(std::uint32_t units, std::uint64_t secret);
+    // Steps taken in vain, to be taken again. Fewer than places().
+    void step_back(std::uint32_t backend, std::uint32_t steps);
     const Owned& range_with(std::uint32_t unit) const {
         std::uint32_t range = range_hint_[unit >> hint_shift_];
         while (range + 1 < range_count_ && ranges_[range + 1].before <= unit)
