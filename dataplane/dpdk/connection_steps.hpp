@@ -139,6 +139,11 @@ std::uint32_t backend_by_hash(const Worker& worker, const Burst& burst, std::uin
 // Sends for what the packets of new connections will read. In foresee.cpp.
 void foresee(Worker& worker, Burst& burst);
 
+// The ports that connections to this backend may have.
+inline lb::SnatPorts& ports_towards(Worker& worker, const weir_backend_row& backend) {
+    return backend.family == 4 ? worker.snat_v4 : worker.snat_v6;
+}
+
 // What a backend's packets from this port add to the hash of a NIC that spreads them.
 inline std::uint32_t reply_part(const Worker& worker, const weir_backend_row& backend,
                                 weir_be16 backend_port) {

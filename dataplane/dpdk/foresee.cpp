@@ -58,6 +58,10 @@ void send_for_slots(const lb::ForwardingState& state, const Burst& burst, Packet
         worker.table.prefetch_room(lb::index_hash(hash[forwarding::first_of(packets)]));
 }
 
+lb::SnatSteps& steps_towards(Burst& burst, const weir_backend_row& backend) {
+    return backend.family == 4 ? burst.snat_v4 : burst.snat_v6;
+}
+
 // Which backend each would go to, and the next step of the walk that looks for its source port.
 // Returns those that will have packets from their backend.
 PacketSet foresee_backends(Worker& worker, Burst& burst, PacketSet begin) {
@@ -75,11 +79,11 @@ PacketSet foresee_backends(Worker& worker, Burst& burst, PacketSet begin) {
         Foreseen& to = burst.foreseen[i];
         to.backend = row;
         if (vip.forward == WEIR_FORWARD_FULL_NAT) {
-            const bool v4 = state.backends()[row].family == 4;
-            lb::SnatPorts& ports = v4 ? worker.snat_v4 : worker.snat_v6;
+            const weir_backend_row& backend = state.backends()[row];
+            lb::SnatPorts& ports = ports_towards(worker, backend);
             if (ports.places() == 0)
                 return;
-            to.snat_step = ports.step(row, v4 ? burst.snat_v4 : burst.snat_v6);
+            to.snat_step = ports.step(row, steps_towards(burst, backend));
         }
         foreseen |= set_of(i);
     });
@@ -89,7 +93,7 @@ PacketSet foresee_backends(Worker& worker, Burst& burst, PacketSet begin) {
 }
 
 // Where the backend's packets will go. False: the step has led to no port.
-bool reply_to(const Worker& worker, Burst& burst, std::uint32_t i, const weir_backend_row& backend,
+bool reply_to(Worker& worker, Burst& burst, std::uint32_t i, const weir_backend_row& backend,
               weir_be16 backend_port, weir_address& address, weir_be16& port) {
     const lb::ForwardingState& state = *worker.state;
     const weir_packet& packet = burst.packet[i];
@@ -99,9 +103,8 @@ bool reply_to(const Worker& worker, Burst& burst, std::uint32_t i, const weir_ba
         return true;
     }
     Foreseen& foreseen = burst.foreseen[i];
-    const bool v4 = backend.family == 4;
-    const lb::SnatPort found = (v4 ? worker.snat_v4 : worker.snat_v6)
-                                   .port(v4 ? burst.snat_v4 : burst.snat_v6, foreseen.snat_step,
+    const lb::SnatPort found = ports_towards(worker, backend)
+                                   .port(steps_towards(burst, backend), foreseen.snat_step,
                                          reply_part(worker, backend, backend_port));
     if (!found)
         return false;

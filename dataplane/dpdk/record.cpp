@@ -34,10 +34,6 @@ bool replies_alike(const lb::ForwardingState& state, const lb::HotRow& row,
            weir_backend_port(&other, row.service_port) == backend_port;
 }
 
-lb::SnatPorts& ports_towards(Worker& worker, const weir_backend_row& backend) {
-    return backend.family == 4 ? worker.snat_v4 : worker.snat_v6;
-}
-
 // Gives the connection of packet i a source address and port whose reply tuple is free: fills
 // snat_*, reply_hash and the translation. The port of an ended connection in a state that
 // `reusable` accepts counts as free; its entry goes.
