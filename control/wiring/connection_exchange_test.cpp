@@ -28,7 +28,7 @@ protected:
         found_.row.backend = 1;
         found_.row.state = WEIR_STATE_ESTABLISHED;
         found_.row.last_seen_s = static_cast<std::uint16_t>(kNow_s - 100);
-        found_.row.last_hop = hops_->acquire(kRouter, 42, 0);
+        found_.row.last_hop = hops_->acquire(lb::mac_word(kRouter), 42, 0);
         found_.cold.life.created_s = static_cast<std::uint16_t>(kNow_s - 1000);
     }
     [[nodiscard]] std::optional<xdp::Balancer::Given> given() const {

@@ -17,8 +17,8 @@ inline lb::PacketEvent event_of(const weir_packet& packet, lb::Direction directi
                                           : lb::udp_event(direction);
 }
 
-inline const std::uint8_t* source_mac(rte_mbuf* mbuf) {
-    return weir_ethernet_source(rte_pktmbuf_mtod(mbuf, const std::uint8_t*));
+inline std::uint64_t source_mac(rte_mbuf* mbuf) {
+    return weir_ethernet_source_word(rte_pktmbuf_mtod(mbuf, const std::uint8_t*));
 }
 
 // Packets that say nothing about their connection's state: what a router or the far end says of an

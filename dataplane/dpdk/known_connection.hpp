@@ -15,8 +15,8 @@ namespace weir::dpdk {
                                                   const lb::RowTail& row, const rte_mbuf* mbuf,
                                                   const std::uint8_t* frame) {
     return row.backend() < backends.size() && backends[row.backend()].state == WEIR_BACKEND_UP &&
-           last_hops.is_untagged(row.last_hop(), weir_ethernet_source_word(frame),
-                                 static_cast<std::uint8_t>(mbuf->port));
+           last_hops.is(row.last_hop(), weir_ethernet_source_word(frame), WEIR_NO_VLAN,
+                        static_cast<std::uint8_t>(mbuf->port));
 }
 
 // Where the connection's packets come from when they reach its backend, where the mode translates.

@@ -71,7 +71,8 @@ protected:
                 strays.push_back({weir_flow_hash(&state.hash_key(), &flow), owner});
                 row.flags |= lb::kRowStrayReplies;
             }
-            row.last_hop = to.worker(owner).last_hops.acquire(kRouterMac.data(), WEIR_NO_VLAN, 0) &
+            row.last_hop = to.worker(owner).last_hops.acquire(lb::mac_word(kRouterMac.data()),
+                                                              WEIR_NO_VLAN, 0) &
                            lb::kNoLastHop;
             EXPECT_EQ(to.worker(owner).table.restore(row, table.cold(entry)).outcome,
                       lb::InsertOutcome::kInserted);

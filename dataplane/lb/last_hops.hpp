@@ -26,12 +26,20 @@ struct LastHop {
 };
 static_assert(sizeof(LastHop) == 16);
 
+// A MAC address, 6 bytes, as weir_ethernet_source_word() reads one.
+inline std::uint64_t mac_word(const std::uint8_t* mac) {
+    std::uint64_t word = 0;
+    std::memcpy(&word, mac, sizeof(LastHop::mac));
+    return word;
+}
+
 class LastHops {
 public:
     static constexpr std::uint32_t kEntries = 4095; // kNoLastHop is not an entry
 
     // The entry of this hop with one more user, or kNoLastHop when no entry near its place is free.
-    std::uint16_t acquire(const std::uint8_t* mac, std::uint16_t vlan_tci, std::uint8_t interface) {
+    // `mac`: mac_word(), or weir_ethernet_source_word() of a frame; likewise below.
+    std::uint16_t acquire(std::uint64_t mac, std::uint16_t vlan_tci, std::uint8_t interface) {
         const std::uint64_t mac_and_vlan = word_of(mac, vlan_tci);
         const std::uint32_t home = home_of(mac_and_vlan, interface);
         std::uint16_t unused = kNoLastHop;
@@ -48,8 +56,7 @@ public:
         }
         if (unused != kNoLastHop) {
             LastHop& hop = hops_[unused];
-            std::memcpy(hop.mac, mac, sizeof(hop.mac));
-            hop.vlan_tci = vlan_tci;
+            std::memcpy(&hop, &mac_and_vlan, sizeof(mac_and_vlan));
             hop.interface = interface;
             hop.users = 1;
         }
@@ -66,14 +73,13 @@ public:
         return entry < kEntries && hops_[entry].users > 0 ? &hops_[entry] : nullptr;
     }
 
-    bool is(std::uint16_t entry, const std::uint8_t* mac, std::uint16_t vlan_tci,
+    bool is(std::uint16_t entry, std::uint64_t mac, std::uint16_t vlan_tci,
             std::uint8_t interface) const {
-        return is(entry, word_of(mac, vlan_tci), interface);
-    }
-
-    // The same of an untagged packet; `mac`: weir_ethernet_source_word().
-    bool is_untagged(std::uint16_t entry, std::uint64_t mac, std::uint8_t interface) const {
-        return is(entry, mac | std::uint64_t{WEIR_NO_VLAN} << 48, interface);
+        if (entry >= kEntries)
+            return false;
+        const LastHop& hop = hops_[entry];
+        return word_of(hop) == word_of(mac, vlan_tci) && hop.interface == interface &&
+               hop.users > 0;
     }
 
     // Taking over what another process has left at any instruction: users are counted anew, from
@@ -89,24 +95,13 @@ private:
     static constexpr std::uint32_t kProbes = 16;
 
     // MAC and VLAN, which an entry begins with.
-    static std::uint64_t word_of(const std::uint8_t* mac, std::uint16_t vlan_tci) {
-        std::uint32_t low;
-        std::uint16_t high;
-        std::memcpy(&low, mac, sizeof(low));
-        std::memcpy(&high, mac + sizeof(low), sizeof(high));
-        return low | std::uint64_t{high} << 32 | std::uint64_t{vlan_tci} << 48;
+    static std::uint64_t word_of(std::uint64_t mac, std::uint16_t vlan_tci) {
+        return mac | std::uint64_t{vlan_tci} << 48;
     }
     static std::uint64_t word_of(const LastHop& hop) {
         std::uint64_t word;
         std::memcpy(&word, &hop, sizeof(word));
         return word;
-    }
-
-    bool is(std::uint16_t entry, std::uint64_t mac_and_vlan, std::uint8_t interface) const {
-        if (entry >= kEntries)
-            return false;
-        const LastHop& hop = hops_[entry];
-        return word_of(hop) == mac_and_vlan && hop.interface == interface && hop.users > 0;
     }
 
     static std::uint32_t home_of(std::uint64_t mac_and_vlan, std::uint8_t interface) {

@@ -176,9 +176,9 @@ bool Takeover::place(const Saved& saved, const Now& now) {
     const bool hop_holds =
         saved.given ? saved.hop.interface < now.state.interfaces().size() : may_use(saved.hop, now);
     if (saved.row.last_hop != kNoLastHop && hop_holds)
-        row.last_hop =
-            memory.last_hops->acquire(saved.hop.mac, saved.hop.vlan_tci, saved.hop.interface) &
-            kNoLastHop;
+        row.last_hop = memory.last_hops->acquire(mac_word(saved.hop.mac), saved.hop.vlan_tci,
+                                                 saved.hop.interface) &
+                       kNoLastHop;
     row.flags = ((row.flags & ~unsigned{kRowCallerFlags}) | flags_of(owner, row, now)) & 0xf;
     const bool placed = memory.table.restore(row, saved.cold).outcome == InsertOutcome::kInserted;
     if (placed) {

@@ -173,7 +173,7 @@ public:
             const auto port = static_cast<std::uint16_t>(state.snat()[0].first_port + owner +
                                                          workers_ * next[owner]++);
             NewConnection made = connection_of(state, n, weir_swap16(port));
-            made.last_hop = parts_[owner].last_hops->acquire(kRouter, WEIR_NO_VLAN, 0);
+            made.last_hop = parts_[owner].last_hops->acquire(mac_word(kRouter), WEIR_NO_VLAN, 0);
             EXPECT_EQ(parts_[owner]
                           .table
                           .insert(
