@@ -39,25 +39,35 @@ private:
     std::uint64_t packets_ = 0;
     std::uint64_t bytes_ = 0;
 };
-using VipRun = RunOfVip<&lb::VipCounters::packets, &lb::VipCounters::bytes>; // to backends
-using VipReplies = RunOfVip<&lb::VipCounters::reply_packets, &lb::VipCounters::reply_bytes>;
 
-[[gnu::always_inline]] inline void count_rewritten(Worker& worker, VipRun& run, std::uint32_t vip,
-                                                   std::uint32_t backend_row, weir_verdict verdict,
-                                                   std::uint64_t bytes) {
-    lb::BackendCounters& backend = worker.backend_counters(backend_row);
-    if (verdict == WEIR_FORWARDED) {
-        run.add(vip, bytes);
-        backend.packets++;
-        backend.bytes += bytes;
-    } else if (verdict == WEIR_REPLIED) {
-        worker.vip_counters(vip).reply_packets++;
-        worker.vip_counters(vip).reply_bytes += bytes;
-        backend.reply_packets++;
-        backend.reply_bytes += bytes;
-    } else if (verdict != WEIR_ICMP_RELAYED) {
-        worker.vip_counters(vip).drops++;
+// One burst's, or one sweep's.
+class ForwardCounts {
+public:
+    explicit ForwardCounts(Worker& worker)
+        : worker_(worker), backends_(&worker.backend_counters(0)), to_backends_(worker),
+          to_clients_(worker) {}
+
+    [[gnu::always_inline]] void add(std::uint32_t vip, std::uint32_t backend_row,
+                                    weir_verdict verdict, std::uint64_t bytes) {
+        lb::BackendCounters& backend = backends_[backend_row];
+        if (verdict == WEIR_FORWARDED) {
+            to_backends_.add(vip, bytes);
+            backend.packets++;
+            backend.bytes += bytes;
+        } else if (verdict == WEIR_REPLIED) {
+            to_clients_.add(vip, bytes);
+            backend.reply_packets++;
+            backend.reply_bytes += bytes;
+        } else if (verdict != WEIR_ICMP_RELAYED) {
+            worker_.vip_counters(vip).drops++;
+        }
     }
-}
+
+private:
+    Worker& worker_;
+    lb::BackendCounters* const backends_; // kept, as KeptRows keeps rows
+    RunOfVip<&lb::VipCounters::packets, &lb::VipCounters::bytes> to_backends_;
+    RunOfVip<&lb::VipCounters::reply_packets, &lb::VipCounters::reply_bytes> to_clients_;
+};
 
 } // namespace weir::dpdk

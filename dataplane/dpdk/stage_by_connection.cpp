@@ -5,6 +5,8 @@
 #include "dataplane/dpdk/quick_rewrite.hpp"
 #include "dataplane/dpdk/short_way.hpp"
 
+#include <array>
+
 namespace weir::dpdk {
 namespace {
 
@@ -93,7 +95,7 @@ PacketSet send_to_backends(Worker& worker, Burst& burst, const Candidates& found
     const lb::ConnectionTable::Rows connections = worker.table.rows();
     const lb::LastHops& last_hops = worker.last_hops;
     const std::uint16_t now_s = worker.now_s;
-    VipRun run(worker);
+    ForwardCounts counts(worker);
     PacketSet gone = 0;
     for (; set != 0; set &= set - 1) {
         const std::uint32_t i = first_of(set);
@@ -127,7 +129,7 @@ PacketSet send_to_backends(Worker& worker, Burst& burst, const Candidates& found
         burst.out_interface[i] = hop->interface;
         connections.touch(entry, now_s);
         burst.verdict[i] = static_cast<std::uint8_t>(verdict);
-        count_rewritten(worker, run, vip, tail.backend(), verdict, bytes);
+        counts.add(vip, tail.backend(), verdict, bytes);
         if (verdict == WEIR_FORWARDED)
             gone |= set_of(i);
     }
@@ -149,7 +151,7 @@ PacketSet send_to_clients(Worker& worker, Burst& burst, const Candidates& found,
     const lb::ConnectionTable::Rows connections = worker.table.rows();
     const lb::LastHops& last_hops = worker.last_hops;
     const std::uint16_t now_s = worker.now_s;
-    VipReplies run(worker);
+    ForwardCounts counts(worker);
     PacketSet gone = 0;
     for_each(
         set, [&](std::uint32_t i) __attribute__((always_inline)) {
@@ -178,10 +180,7 @@ PacketSet send_to_clients(Worker& worker, Burst& burst, const Candidates& found,
             connections.touch(entry, now_s);
             burst.out_interface[i] = hop->interface;
             burst.verdict[i] = WEIR_REPLIED;
-            const std::uint64_t bytes = rte_pktmbuf_pkt_len(burst.mbuf[i]);
-            run.add(row.vip, bytes);
-            rows.backend_counters[tail.backend()].reply_packets++;
-            rows.backend_counters[tail.backend()].reply_bytes += bytes;
+            counts.add(row.vip, tail.backend(), WEIR_REPLIED, rte_pktmbuf_pkt_len(burst.mbuf[i]));
             gone |= set_of(i);
         });
     return gone;

@@ -52,7 +52,7 @@ void note_what_it_says(Worker& worker, Burst& burst, const Candidates& found, st
 // Those of the set that leave, as the client sent them. One fits if the whole frame does.
 PacketSet send_as_they_are(Worker& worker, Burst& burst, const Candidates& found, PacketSet set) {
     const KeptRows rows(worker);
-    VipRun run(worker);
+    ForwardCounts counts(worker);
     PacketSet gone = set;
     for_each(set, [&](std::uint32_t i) {
         const std::uint32_t backend = burst.backend[i];
@@ -65,10 +65,8 @@ PacketSet send_as_they_are(Worker& worker, Burst& burst, const Candidates& found
         weir_write_hop_macs(found.frames.data[i], hop);
         burst.out_interface[i] = hop->interface;
         burst.verdict[i] = WEIR_FORWARDED;
-        const std::uint64_t bytes = rte_pktmbuf_pkt_len(burst.mbuf[i]);
-        run.add(burst.match[i].index, bytes);
-        rows.backend_counters[backend].packets++;
-        rows.backend_counters[backend].bytes += bytes;
+        counts.add(burst.match[i].index, backend, WEIR_FORWARDED,
+                   rte_pktmbuf_pkt_len(burst.mbuf[i]));
     });
     for_each(gone & ~found.plain.quiet,
              [&](std::uint32_t i) { note_what_it_says(worker, burst, found, i); });
@@ -78,7 +76,7 @@ PacketSet send_as_they_are(Worker& worker, Burst& burst, const Candidates& found
 PacketSet send_in_tunnels(Worker& worker, Burst& burst, const Candidates& found, PacketSet set) {
     const KeptRows rows(worker);
     const weir_node_row& node = worker.state->node();
-    VipRun run(worker);
+    ForwardCounts counts(worker);
     PacketSet gone = 0;
     for_each(
         set, [&](std::uint32_t i) __attribute__((always_inline)) {
@@ -95,7 +93,7 @@ PacketSet send_in_tunnels(Worker& worker, Burst& burst, const Candidates& found,
                 return;
             burst.out_interface[i] = hop->interface;
             burst.verdict[i] = static_cast<std::uint8_t>(verdict);
-            count_rewritten(worker, run, vip, backend, verdict, bytes);
+            counts.add(vip, backend, verdict, bytes);
             if (verdict == WEIR_FORWARDED)
                 gone |= set_of(i);
         });

@@ -263,7 +263,7 @@ void rewrite(Worker& worker, Burst& burst) {
     if (!worker.state) // match has dropped them all
         return;
     const KeptRows rows(worker);
-    VipRun run(worker);
+    ForwardCounts counts(worker);
     for (std::uint32_t i = 0; i < burst.count; i++) {
         if (burst.verdict[i] != WEIR_UNDECIDED)
             continue;
@@ -272,7 +272,7 @@ void rewrite(Worker& worker, Burst& burst) {
         if (verdict == WEIR_UNDECIDED) [[unlikely]]
             verdict = rewrite_one(worker, burst, i);
         burst.verdict[i] = static_cast<std::uint8_t>(verdict);
-        count_rewritten(worker, run, burst.vip[i], burst.backend[i], verdict, bytes);
+        counts.add(burst.vip[i], burst.backend[i], verdict, bytes);
     }
 }
 
