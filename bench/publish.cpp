@@ -2,9 +2,6 @@
 // How long a change takes from the compiler's start until every worker forwards by it, and what a
 // worker on another core notices meanwhile.
 #include "bench/beside.hpp"
-#include "bench/publisher.hpp"
-
-#include <rte_rcu_qsbr.h>
 
 namespace weir::bench {
 namespace {
@@ -16,15 +13,13 @@ struct Change {
 };
 
 // Backends go down and come back, one a generation.
-Change change_for(World& world, dpdk::Generations& generations, const Settings& settings,
-                  std::shared_ptr<const control::Generation> last) {
+Change change_for(World& world, Engine& engine, const Settings& settings) {
     Change change;
     for (std::uint32_t i = 0; i < std::max(settings.repeats, 2u); i++) {
         const std::uint32_t pool = i / 2 * 7 % world.shape().pools;
         world.set_down(pool, 3, i % 2 == 0);
         const World::Step step = world.step();
-        const double swap = publish(generations, *step.generation, last.get());
-        last = step.generation;
+        const double swap = engine.publish(step.generation);
         change.compile.push_back(step.compile_ns);
         change.seal.push_back(step.seal_ns);
         change.swap.push_back(swap);
@@ -38,17 +33,15 @@ void measure(Row& row, const Settings& settings, const Shape& shape) {
     World world(shape);
     const World::Step first = world.step();
     Engine engine(first.generation, 1, 1'250'000);
-    dpdk::Generations generations(engine.rcu(), 1);
-    engine.follow(generations.current());
-    rte_rcu_qsbr_thread_offline(engine.rcu(), 0); // nobody polls yet
-    const double first_swap = publish(generations, *first.generation, nullptr);
-    rte_rcu_qsbr_thread_online(engine.rcu(), 0);
     Beside worker(shape, engine, kFlows);
     worker.calm_for(settings.seconds);
     Change change;
-    worker.busy_while([&] { change = change_for(world, generations, settings, first.generation); });
+    worker.busy_while([&] { change = change_for(world, engine, settings); });
     worker.end(row);
     row.ns = median(change.whole);
+    double bytes = 0; // of the workers' slot tables
+    for (const auto& held : engine.generations().running()->segments)
+        bytes += static_cast<double>(held->memory.bytes().size());
     const std::pair<std::string, double> figures[] = {
         {"vips", shape.vips},
         {"backends_a_pool", shape.backends},
@@ -57,8 +50,8 @@ void measure(Row& row, const Settings& settings, const Shape& shape) {
         {"swap_ns", median(change.swap)},
         {"slowest_ns", quantile(change.whole, 1)},
         {"first_compile_ns", first.compile_ns},
-        {"first_swap_ns", first_swap},
-        {"bytes_a_pool", 2.0 * WEIR_MAGLEV_DEFAULT_SIZE},
+        {"first_swap_ns", engine.first_publish_ns()},
+        {"bytes_a_pool", bytes / shape.pools},
     };
     row.more.insert(row.more.end(), std::begin(figures), std::end(figures));
 }

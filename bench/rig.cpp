@@ -6,10 +6,7 @@
 #include <rte_ethdev.h>
 #include <rte_mbuf.h>
 #include <rte_mempool.h>
-#include <rte_rcu_qsbr.h>
-#include <rte_ring.h>
 
-#include <cstdlib>
 #include <cstring>
 #include <stdexcept>
 
@@ -18,72 +15,11 @@ namespace {
 
 constexpr std::uint32_t kFirstNew = 1u << 27; // flow numbers that fill() does not reach
 
-dpdk::EngineMemory make_memory(std::uint32_t workers, std::uint32_t capacity) {
-    auto memory = dpdk::EngineMemory::create(workers, capacity, true, false);
-    if (!memory)
-        throw std::runtime_error(memory.error().sentence);
-    return std::move(*memory);
-}
-
-rte_ring* make_inbox() {
-    static int number = 0;
-    rte_ring* ring = rte_ring_create(("inbox" + std::to_string(number++)).c_str(), 2048,
-                                     SOCKET_ID_ANY, RING_F_SC_DEQ);
-    if (!ring)
-        throw std::runtime_error("no memory for a ring");
-    return ring;
-}
-
 bool is_nat(const Shape& shape) {
     return !config::is_dsr(shape.mode);
 }
 
 } // namespace
-
-Engine::Engine(std::shared_ptr<const control::Generation> generation, std::uint32_t workers,
-               std::uint32_t capacity)
-    : generation_(std::move(generation)), memory_(make_memory(workers, capacity)),
-      current_(&generation_->state()),
-      rcu_(static_cast<rte_rcu_qsbr*>(
-          std::aligned_alloc(64, (rte_rcu_qsbr_get_memsize(workers) + 63) / 64 * 64))) {
-    machine(); // EAL comes before rings
-    rte_rcu_qsbr_init(rcu_, workers);
-    for (std::uint32_t i = 0; i < workers; i++) {
-        rte_rcu_qsbr_thread_register(rcu_, i);
-        rte_rcu_qsbr_thread_online(rcu_, i);
-        inbox_.push_back(make_inbox());
-    }
-}
-
-Engine::~Engine() {
-    for (rte_ring* ring : inbox_)
-        rte_ring_free(ring);
-    std::free(rcu_);
-}
-
-dpdk::WorkerContext Engine::context(std::uint32_t worker) {
-    dpdk::WorkerContext context;
-    context.id = context.block = worker;
-    context.workers = memory_.workers();
-    context.interface_count = context.port_count = 1;
-    context.ports[0] = {machine().port, static_cast<std::uint16_t>(worker), 0, false, false};
-    context.pool = machine().pool;
-    context.state = followed_;
-    context.rcu = rcu_;
-    context.table = &memory_.table(worker);
-    context.last_hops = &memory_.last_hops(worker);
-    context.persistence = &memory_.persistence(worker);
-    context.strays = &memory_.strays();
-    context.secret = 99 + worker;
-    context.spread = &no_spread_;
-    context.counters = &memory_.counters();
-    context.capture_ring = memory_.capture_ring(worker);
-    context.capture_order = &memory_.capture_order();
-    context.inbox = inbox_[worker];
-    for (std::size_t peer = 0; peer < inbox_.size(); peer++)
-        context.peer_inbox[peer] = inbox_[peer];
-    return context;
-}
 
 Rig::Rig(const Shape& shape, Engine& engine, std::uint32_t worker)
     : shape_(shape), frames_(shape), wire_(machine().wire[worker]),

@@ -3,15 +3,13 @@
 // any, counters, the published generation. What is timed is poll(), the worker's own loop body.
 #pragma once
 
+#include "bench/engine.hpp"
 #include "bench/frames.hpp"
 #include "bench/timing.hpp"
 #include "bench/wire.hpp"
 #include "bench/world.hpp"
-#include "dataplane/dpdk/memory.hpp"
 #include "dataplane/dpdk/worker.hpp"
 
-#include <atomic>
-#include <memory>
 #include <random>
 #include <string>
 #include <vector>
@@ -21,31 +19,6 @@ namespace weir::bench {
 // Few enough that packets and buffers are in the caches, as where a NIC writes into them.
 inline constexpr std::uint32_t kBatchBursts = 8;
 inline constexpr std::uint32_t kBatch = kBatchBursts * dpdk::kBurstSize; // packets
-
-// What the workers of a row share.
-class Engine {
-public:
-    Engine(std::shared_ptr<const control::Generation> generation, std::uint32_t workers,
-           std::uint32_t capacity);
-    ~Engine();
-    Engine(const Engine&) = delete;
-    Engine& operator=(const Engine&) = delete;
-
-    dpdk::WorkerContext context(std::uint32_t worker);
-    // Workers made from now on forward by these generations instead of the one given.
-    void follow(const std::atomic<const lb::ForwardingState*>& current) { followed_ = &current; }
-    dpdk::EngineMemory& memory() { return memory_; }
-    rte_rcu_qsbr* rcu() { return rcu_; }
-
-private:
-    std::shared_ptr<const control::Generation> generation_;
-    dpdk::EngineMemory memory_;
-    std::atomic<const lb::ForwardingState*> current_;
-    const std::atomic<const lb::ForwardingState*>* followed_ = &current_;
-    std::atomic<const lb::Spread*> no_spread_{nullptr};
-    rte_rcu_qsbr* rcu_;
-    std::vector<rte_ring*> inbox_;
-};
 
 class Rig {
 public:

@@ -3,15 +3,15 @@
 // worker's bursts take meanwhile: listing and counting as control does them without a pause, a
 // capture of everything, generations swapped one after the other, connections that expire.
 #include "bench/beside.hpp"
-#include "bench/publisher.hpp"
 
 #include "dataplane/lb/connection_reader.hpp"
 
 #include <rte_mbuf.h>
-#include <rte_rcu_qsbr.h>
 
+#include <memory>
 #include <stdexcept>
 #include <unistd.h>
+#include <vector>
 
 namespace weir::bench {
 namespace {
@@ -115,27 +115,20 @@ void measure_capture(Row& row, const Settings& settings, const Shape& shape) {
     row.more.emplace_back("packets_captured", captured);
 }
 
-// A backend goes or comes back, as often as the compiler manages.
+// A backend goes or comes back, as often as the compiler manages. What control made it keeps to the
+// end: unmapping its memory would stop the worker, which is in the same process here only.
 void measure_swaps(Row& row, const Settings& settings, const Shape& shape) {
     drop_rig();
     World world(shape);
-    std::shared_ptr<const control::Generation> last = world.step().generation;
-    Engine engine(last, 1, kCapacity);
-    dpdk::Generations generations(engine.rcu(), 1);
-    engine.follow(generations.current());
-    rte_rcu_qsbr_thread_offline(engine.rcu(), 0); // nobody polls yet
-    publish(generations, *last, nullptr);
-    rte_rcu_qsbr_thread_online(engine.rcu(), 0);
+    std::vector<std::shared_ptr<const control::Generation>> made = {world.step().generation};
+    Engine engine(made.back(), 1, kCapacity);
     bool down = false;
-    double swaps = 0;
     measure_turns(row, settings, shape, engine, [&] {
         world.set_down(0, 3, down = !down);
-        const World::Step step = world.step();
-        publish(generations, *step.generation, last.get());
-        last = step.generation;
-        swaps++;
+        made.push_back(world.step().generation);
+        engine.publish(made.back());
     });
-    row.more.emplace_back("swaps", swaps);
+    row.more.emplace_back("swaps", static_cast<double>(made.size() - 1));
 }
 
 // Three of the four million connections are reset by their clients and expire at the sweep's own

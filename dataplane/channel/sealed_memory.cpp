@@ -20,6 +20,23 @@ std::string failed(const char* what) {
     return std::string(what) + ": " + std::strerror(errno);
 }
 
+bool check_seals(const Descriptor& descriptor, std::string& problem) {
+    const int seals = ::fcntl(descriptor.get(), F_GET_SEALS);
+    if (seals >= 0 && (seals & kAllSeals) == kAllSeals)
+        return true;
+    problem = "the memory segment is not sealed";
+    return false;
+}
+
+std::optional<std::size_t> size_of(const Descriptor& descriptor, std::string& problem) {
+    struct stat status {};
+    if (::fstat(descriptor.get(), &status) != 0 || status.st_size <= 0) {
+        problem = "the memory segment is empty";
+        return std::nullopt;
+    }
+    return static_cast<std::size_t>(status.st_size);
+}
+
 } // namespace
 
 Descriptor& Descriptor::operator=(Descriptor&& other) noexcept {
@@ -42,6 +59,27 @@ int Descriptor::release() {
 
 Descriptor Descriptor::duplicate() const {
     return Descriptor(::fcntl(fd_, F_DUPFD_CLOEXEC, 0));
+}
+
+std::optional<std::size_t> sealed_size(const Descriptor& descriptor, std::string& problem) {
+    return check_seals(descriptor, problem) ? size_of(descriptor, problem) : std::nullopt;
+}
+
+bool read_whole(const Descriptor& descriptor, std::span<std::byte> into, std::string& problem) {
+    std::size_t at = 0;
+    while (at < into.size()) {
+        const ssize_t read =
+            ::pread(descriptor.get(), into.data() + at, into.size() - at, static_cast<off_t>(at));
+        if (read < 0 && errno == EINTR)
+            continue;
+        if (read <= 0) {
+            problem = read == 0 ? "the memory segment is shorter than it was"
+                                : failed("cannot read a memory segment");
+            return false;
+        }
+        at += static_cast<std::size_t>(read);
+    }
+    return true;
 }
 
 SharedMemory::SharedMemory(SharedMemory&& other) noexcept
@@ -115,29 +153,21 @@ std::optional<SharedMemory> SharedMemory::create_sealed(const char* name,
 
 std::optional<SharedMemory> SharedMemory::map(Descriptor descriptor, Access access,
                                               bool must_be_sealed, std::string& problem) {
-    if (must_be_sealed) {
-        int seals = ::fcntl(descriptor.get(), F_GET_SEALS);
-        if (seals < 0 || (seals & kAllSeals) != kAllSeals) {
-            problem = "the memory segment is not sealed";
-            return std::nullopt;
-        }
-    }
-    struct stat status {};
-    if (::fstat(descriptor.get(), &status) != 0 || status.st_size <= 0) {
-        problem = "the memory segment is empty";
+    if (must_be_sealed && !check_seals(descriptor, problem))
         return std::nullopt;
-    }
-    auto size = static_cast<std::size_t>(status.st_size);
+    const auto size = size_of(descriptor, problem);
+    if (!size)
+        return std::nullopt;
     int protection = access == Access::read_write ? PROT_READ | PROT_WRITE : PROT_READ;
     int flags = must_be_sealed ? MAP_PRIVATE : MAP_SHARED;
-    void* at = ::mmap(nullptr, size, protection, flags, descriptor.get(), 0);
+    void* at = ::mmap(nullptr, *size, protection, flags, descriptor.get(), 0);
     if (at == MAP_FAILED) {
         problem = failed("cannot map a memory segment");
         return std::nullopt;
     }
     SharedMemory memory;
     memory.descriptor_ = std::move(descriptor);
-    memory.bytes_ = {static_cast<std::byte*>(at), size};
+    memory.bytes_ = {static_cast<std::byte*>(at), *size};
     return memory;
 }
 

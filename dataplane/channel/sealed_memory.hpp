@@ -32,6 +32,11 @@ private:
 
 enum class Access { read_only, read_write };
 
+// Of a received memfd that is to be read once instead of being mapped: its size, if it is not empty
+// and sealed against writing, shrinking and growing; and its first bytes.
+std::optional<std::size_t> sealed_size(const Descriptor& descriptor, std::string& problem);
+bool read_whole(const Descriptor& descriptor, std::span<std::byte> into, std::string& problem);
+
 // A mapped memfd and its descriptor.
 class SharedMemory {
 public:

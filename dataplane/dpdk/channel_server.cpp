@@ -141,12 +141,12 @@ bool ChannelServer::greet(const channel::Socket& peer) const {
         memory.kind = channel::MemoryKind::segment;
         for (const auto& held : running->segments) {
             memory.id = held->segment.id;
-            if (!peer.send(memory, held->memory.descriptor()))
+            if (!peer.send(memory, held->descriptor.get()))
                 return false;
         }
         memory.kind = channel::MemoryKind::root;
         memory.id = hello.generation;
-        if (!peer.send(memory, running->root.descriptor()))
+        if (!peer.send(memory, running->descriptor.get()))
             return false;
     }
     return peer.send(channel::make_message<channel::Ready>(MessageType::ready));

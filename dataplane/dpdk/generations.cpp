@@ -14,6 +14,7 @@ constexpr auto kReaderWait = std::chrono::milliseconds(500);
 // Of the running generation and of the one being sent.
 constexpr std::size_t kMostSegments = 4 * std::size_t{WEIR_MAX_POOLS};
 constexpr std::size_t kLargestRoot = std::size_t{256} << 20;
+constexpr std::size_t kLargestSegment = WEIR_MAGLEV_MAX_SIZE * sizeof(std::uint16_t);
 
 std::string hex(std::uint64_t id) {
     char text[20];
@@ -23,42 +24,52 @@ std::string hex(std::uint64_t id) {
 
 } // namespace
 
+// Of a sealed memory with no more than `most` bytes.
+Expected<TableArena::Block> Generations::copy_of(const channel::Descriptor& descriptor,
+                                                 std::size_t most) {
+    std::string problem;
+    const auto size = channel::sealed_size(descriptor, problem);
+    if (!size)
+        return Error{problem};
+    if (*size > most)
+        return Error{"it has " + std::to_string(*size) + " bytes, at most " + std::to_string(most) +
+                     " can be"};
+    auto block = arena_.take(*size);
+    if (!block)
+        return Error{"there is no memory for " + std::to_string(*size) + " bytes"};
+    if (!channel::read_whole(descriptor, block->bytes(), problem))
+        return Error{problem};
+    return std::move(*block);
+}
+
 Expected<void> Generations::add_segment(std::uint64_t id, channel::Descriptor descriptor) {
     if (segments_.contains(id))
         return {};
     if (segments_.size() >= kMostSegments)
         return Error{"more slot tables were sent than generations can use"};
-    std::string problem;
-    auto memory = channel::SharedMemory::map(std::move(descriptor), channel::Access::read_only,
-                                             true, problem);
+    auto memory = copy_of(descriptor, kLargestSegment);
     if (!memory)
-        return Error{"slot table " + hex(id) + ": " + problem};
+        return Error{"slot table " + hex(id) + ": " + memory.error().sentence};
     const std::span<std::byte> bytes = memory->bytes();
-    if (bytes.size() % sizeof(std::uint16_t) != 0 ||
-        bytes.size() > WEIR_MAGLEV_MAX_SIZE * sizeof(std::uint16_t))
+    if (bytes.size() % sizeof(std::uint16_t) != 0)
         return Error{"slot table " + hex(id) + " has " + std::to_string(bytes.size()) +
                      " bytes, which no slot table has"};
     const std::span<const std::uint16_t> slots(reinterpret_cast<const std::uint16_t*>(bytes.data()),
                                                bytes.size() / sizeof(std::uint16_t));
     if (lb::segment_id(slots) != id)
         return Error{"slot table " + hex(id) + " does not have the content its id stands for"};
-    auto held = std::make_shared<HeldSegment>();
-    held->segment = lb::inspect_segment(id, slots);
-    held->memory = std::move(*memory);
-    segments_.emplace(id, std::move(held));
+    segments_.emplace(
+        id, std::make_shared<HeldSegment>(HeldSegment{std::move(descriptor), std::move(*memory),
+                                                      lb::inspect_segment(id, slots)}));
     return {};
 }
 
 Expected<std::unique_ptr<Generation>> Generations::validate(std::uint64_t generation,
                                                             channel::Descriptor root) {
-    std::string problem;
-    auto memory =
-        channel::SharedMemory::map(std::move(root), channel::Access::read_only, true, problem);
+    auto memory = copy_of(root, kLargestRoot);
     if (!memory)
-        return Error{problem};
-    if (memory->bytes().size() > kLargestRoot)
-        return Error{"the root has " + std::to_string(memory->bytes().size()) +
-                     " bytes, more than any configuration needs"};
+        return Error{"the root: " + memory.error().sentence};
+    std::string problem;
     auto rows = lb::ForwardingState::segments_of(memory->bytes(), problem);
     if (!rows)
         return Error{problem};
@@ -85,7 +96,7 @@ Expected<std::unique_ptr<Generation>> Generations::validate(std::uint64_t genera
                      " interfaces, the dataplane has " + std::to_string(interfaces_) +
                      ": a change of interfaces needs a restart of the dataplane"};
     return std::unique_ptr<Generation>(
-        new Generation{std::move(*memory), std::move(held), std::move(*state)});
+        new Generation{std::move(root), std::move(*memory), std::move(held), std::move(*state)});
 }
 
 Expected<Generations::Published> Generations::publish(std::uint64_t generation,

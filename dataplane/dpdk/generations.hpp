@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// The generations of ForwardingState: receives their memory, validates it, publishes it to the
-// workers and gives the old one back when no worker can still read it. A generation is taken whole
-// or refused whole; refusing changes nothing.
+// The generations of ForwardingState: copies what it receives into its own memory, validates it,
+// publishes it to the workers and takes the old one back when no worker can still read it. A
+// generation is taken whole or refused whole; refusing changes nothing. The sealed memory a
+// generation came in is kept by descriptor, for the control process that comes next.
 //
 // Thread ownership: everything here runs on the main thread; `current()` is read by the workers and
 // the kernel path under quiescent-state RCU.
@@ -9,6 +10,7 @@
 
 #include "config/expected.hpp"
 #include "dataplane/channel/sealed_memory.hpp"
+#include "dataplane/dpdk/table_arena.hpp"
 #include "dataplane/lb/forwarding_state.hpp"
 
 #include <atomic>
@@ -24,14 +26,16 @@ struct rte_rcu_qsbr;
 
 namespace weir::dpdk {
 
-// A slot table held mapped, shared by the generations that use it.
+// A slot table, shared by the generations that use it.
 struct HeldSegment {
-    channel::SharedMemory memory;
+    channel::Descriptor descriptor;
+    TableArena::Block memory;
     lb::Segment segment;
 };
 
 struct Generation {
-    channel::SharedMemory root;
+    channel::Descriptor descriptor; // of the root
+    TableArena::Block root;
     std::vector<std::shared_ptr<HeldSegment>> segments; // in the order of the root's list
     lb::ForwardingState state;
 };
@@ -69,10 +73,12 @@ public:
     const Generation* running() const { return running_.get(); }
     std::size_t segments_held() const { return segments_.size(); }
     std::size_t retired() const { return retired_.size(); }
+    const TableArena& arena() const { return arena_; }
 
 private:
     Expected<std::unique_ptr<Generation>> validate(std::uint64_t generation,
                                                    channel::Descriptor root);
+    Expected<TableArena::Block> copy_of(const channel::Descriptor& descriptor, std::size_t most);
     bool wait_for_readers(std::uint64_t token);
 
     struct Retired {
@@ -80,6 +86,7 @@ private:
         std::uint64_t token;
     };
 
+    TableArena arena_; // of all that follows
     rte_rcu_qsbr* rcu_;
     std::uint32_t interfaces_;
     BeforePublish before_;

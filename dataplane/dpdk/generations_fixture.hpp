@@ -7,11 +7,15 @@
 #include "dataplane/dpdk/generations.hpp"
 #include "dataplane/lb/state_sample.hpp"
 
+#include <gtest/gtest.h>
 #include <rte_rcu_qsbr.h>
 
 #include <cstdlib>
+#include <fcntl.h>
 #include <memory>
 #include <string>
+#include <sys/mman.h>
+#include <unistd.h>
 #include <vector>
 
 namespace weir::dpdk {
@@ -36,6 +40,17 @@ inline channel::SharedMemory sealed(std::span<const std::byte> bytes) {
     std::string problem;
     auto memory = channel::SharedMemory::create_sealed("test", bytes, problem);
     return std::move(*memory);
+}
+
+// Sealed memory of any size, without pages.
+inline channel::SharedMemory sealed_zeros(std::size_t bytes) {
+    std::string problem;
+    channel::Descriptor memory(::memfd_create("test", MFD_ALLOW_SEALING));
+    EXPECT_EQ(::ftruncate(memory.get(), static_cast<off_t>(bytes)), 0);
+    EXPECT_EQ(::fcntl(memory.get(), F_ADD_SEALS, F_SEAL_WRITE | F_SEAL_SHRINK | F_SEAL_GROW), 0);
+    auto mapped =
+        channel::SharedMemory::map(std::move(memory), channel::Access::read_only, true, problem);
+    return std::move(*mapped);
 }
 
 inline channel::Descriptor copy_of(const channel::SharedMemory& memory) {

@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include <atomic>
+#include <set>
 #include <sys/mman.h>
 #include <thread>
 #include <unistd.h>
@@ -70,6 +71,20 @@ TEST_F(GenerationsTest, ASegmentThatStaysIsNotSentAgain) {
     EXPECT_EQ(generations_.segments_held(), 1u);
 }
 
+TEST_F(GenerationsTest, TheirMemoryIsUsedAgain) {
+    ASSERT_TRUE(send(SentGeneration(1, 0)));
+    const std::size_t in_use = generations_.arena().bytes_in_use();
+    const std::size_t mapped = generations_.arena().bytes_mapped();
+    std::set<const lb::StateHeader*> roots;
+    for (std::uint64_t number = 2; number <= 40; number++) {
+        ASSERT_TRUE(send(SentGeneration(number, number % 2)));
+        EXPECT_EQ(generations_.arena().bytes_in_use(), in_use);
+        roots.insert(&generations_.current().load()->header());
+    }
+    EXPECT_EQ(generations_.arena().bytes_mapped(), mapped);
+    EXPECT_LE(roots.size(), 4u) << "two at a time, each between the slot tables of two";
+}
+
 TEST_F(GenerationsTest, SegmentsOfNoGenerationAreGivenBack) {
     ASSERT_TRUE(send(SentGeneration(3, 0)));
     ASSERT_TRUE(send(SentGeneration(4, 1)));
@@ -102,6 +117,7 @@ TEST_F(GenerationsTest, ARefusedOneChangesNothing) {
         {"for 2 interfaces", 8, sealed(lb::build_root(wide.sample.tables))},
         {"was not sent", 8, sealed(lb::build_root(other.sample.tables))},
         {"shorter than its header", 8, sealed(std::as_bytes(std::span("no root at all")))},
+        {"at most 268435456", 8, sealed_zeros((std::size_t{256} << 20) + 1)},
     };
     for (Case& c : cases) {
         auto published = generations_.publish(c.number, copy_of(c.root));
@@ -138,7 +154,12 @@ TEST_F(GenerationsTest, ASegmentMustBeWhatItsIdSays) {
     auto odd_size = generations_.add_segment(1, copy_of(odd));
     ASSERT_FALSE(odd_size);
     EXPECT_THAT(odd_size.error().sentence, HasSubstr("3 bytes"));
+    const auto large = sealed_zeros(WEIR_MAGLEV_MAX_SIZE * 2 + 2);
+    auto too_large = generations_.add_segment(1, copy_of(large));
+    ASSERT_FALSE(too_large);
+    EXPECT_THAT(too_large.error().sentence, HasSubstr("at most"));
     EXPECT_EQ(generations_.segments_held(), 0u);
+    EXPECT_EQ(generations_.arena().bytes_in_use(), 0u);
 }
 
 TEST_F(GenerationsTest, EndlessSegmentsAreRefused) {
@@ -151,7 +172,7 @@ TEST_F(GenerationsTest, EndlessSegmentsAreRefused) {
     EXPECT_EQ(taken, 4 * WEIR_MAX_POOLS);
 }
 
-// The old generation stays mapped while a reader may still be in it.
+// The old generation stays as it is while a reader may still be in it.
 TEST_F(GenerationsTest, AReaderThatStandsStillKeepsTheOldOne) {
     readers_.join(0);
     std::thread first([&] {
