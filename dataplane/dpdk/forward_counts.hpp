@@ -11,12 +11,12 @@ namespace weir::dpdk {
 template <std::uint64_t lb::VipCounters::*kPackets, std::uint64_t lb::VipCounters::*kBytes>
 class RunOfVip {
 public:
-    explicit RunOfVip(Worker& worker) : worker_(worker) {}
+    explicit RunOfVip(Worker& worker) : counters_(&worker.vip_counters(0)) {}
     ~RunOfVip() { store(); }
     RunOfVip(const RunOfVip&) = delete;
     RunOfVip& operator=(const RunOfVip&) = delete;
 
-    void add(std::uint32_t vip, std::uint64_t bytes) {
+    [[gnu::always_inline]] void add(std::uint32_t vip, std::uint64_t bytes) {
         if (vip != vip_) {
             store();
             vip_ = vip;
@@ -26,15 +26,16 @@ public:
     }
 
 private:
-    void store() {
+    // In line, so that the sums can be registers.
+    [[gnu::always_inline]] void store() {
         if (packets_ == 0)
             return;
-        worker_.vip_counters(vip_).*kPackets += packets_;
-        worker_.vip_counters(vip_).*kBytes += bytes_;
+        counters_[vip_].*kPackets += packets_;
+        counters_[vip_].*kBytes += bytes_;
         packets_ = bytes_ = 0;
     }
 
-    Worker& worker_;
+    lb::VipCounters* const counters_;
     std::uint32_t vip_ = WEIR_NO_ROW;
     std::uint64_t packets_ = 0;
     std::uint64_t bytes_ = 0;

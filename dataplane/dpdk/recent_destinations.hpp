@@ -32,19 +32,18 @@ enum class Way : std::uint8_t {
 };
 inline constexpr std::size_t kWays = 5;
 
-// Whom packets are for; in `nat`, whose replies they are.
-struct Destination {
+// Whom packets are for; in `nat`, whose replies they are. A cache line.
+struct alignas(64) Destination {
     Guide guide;
     Way way;
     weir_match match;
-    const weir_pool_row* pool;    // of slot
+    const std::uint16_t* slots; // of slot: the pool's, and the rows its members have
+    const std::uint32_t* members;
+    std::uint32_t slot_count;
     const weir_match_row* ranges; // SNAT: what all ports of the address are
     // The first of them, where it is that of `match`; else there is no port in between. Host order.
     std::uint16_t first_port;
     std::uint16_t last_port;
-
-    // A hop that takes one off the TTL.
-    bool routed() const { return way >= Way::nat; }
 
     // What its packets are known by.
     bool by_endpoint() const {
@@ -59,9 +58,9 @@ struct Destination {
 // packets are asked for in vain here, too, by all that they show.
 template <class Key> class Places {
 public:
+    bool any() const { return used_count_ != 0; }
+
     const Destination* find(const Key& key) const {
-        if (used_count_ == 0)
-            return nullptr;
         const std::size_t number = number_of(key);
         const Pair& pair = keys_[number];
         // No branch: which of the two it is could not be foreseen.
@@ -120,16 +119,18 @@ public:
     const Destination* find_v4(const PlainBurst& burst, std::uint32_t i) const {
         if (const Destination* to = endpoints_v4_.find(burst.to_v4[i] & kToEndpoint))
             return to;
-        if (const Destination* to = addresses_v4_.find(burst.to_v4[i] & kToAddress))
-            return to;
-        return sources_v4_.find(burst.from_v4(i));
+        if (addresses_v4_.any())
+            if (const Destination* to = addresses_v4_.find(burst.to_v4[i] & kToAddress))
+                return to;
+        return sources_v4_.any() ? sources_v4_.find(burst.from_v4(i)) : nullptr;
     }
     const Destination* find_v6(const PlainBurst& burst, std::uint32_t i) const {
         if (const Destination* to = endpoints_v6_.find(burst.to_v6(i)))
             return to;
-        if (const Destination* to = addresses_v6_.find(burst.to_address_v6(i)))
-            return to;
-        return sources_v6_.find(burst.from_v6(i));
+        if (addresses_v6_.any())
+            if (const Destination* to = addresses_v6_.find(burst.to_address_v6(i)))
+                return to;
+        return sources_v6_.any() ? sources_v6_.find(burst.from_v6(i)) : nullptr;
     }
 
     // `to` is what packet i is for.

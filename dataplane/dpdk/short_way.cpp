@@ -4,6 +4,9 @@
 
 #include <rte_prefetch.h>
 
+#include <array>
+#include <bit>
+
 namespace weir::dpdk {
 namespace {
 
@@ -45,14 +48,48 @@ Destination destination_of(const lb::ForwardingState& state, const weir_packet& 
         to.way = Way::to_client;
     } else if (to.match.kind == WEIR_MATCH_VIP) {
         const weir_vip_row& vip = state.vips()[to.match.index];
-        to.pool = &state.pools()[vip.pool];
+        const weir_pool_row& pool = state.pools()[vip.pool];
         to.way = way_of(vip);
-        if (!weir_is_settled(&vip, to.pool))
+        if (!weir_is_settled(&vip, &pool)) {
             to.guide = Guide::client;
-        else if (weir_has_slots_of_flows(to.pool))
+        } else if (weir_has_slots_of_flows(&pool)) {
             to.guide = Guide::slot;
+            to.slots = state.slots(pool).data();
+            to.slot_count = pool.slot_count;
+            to.members = state.members_of(pool).data();
+        }
     }
     return to;
+}
+
+// A set of packets for each way and each guide, as many as a vector has lanes.
+using Kinds [[gnu::vector_size(32)]] = PacketSet;
+
+constexpr std::size_t lane_of(Way way) {
+    return static_cast<std::size_t>(way);
+}
+// REQUIRES: it is one.
+constexpr std::size_t lane_of(Guide guide) {
+    return kWays + static_cast<std::size_t>(guide) - 1;
+}
+static_assert(lane_of(Guide::backend) + 1 == sizeof(Kinds) / sizeof(PacketSet));
+
+// By guide and way: every packet in the lanes of both, none in the others.
+using Lanes = std::array<PacketSet, sizeof(Kinds) / sizeof(PacketSet)>;
+constexpr auto kKinds = [] {
+    std::array<std::array<Lanes, kWays>, lane_of(Guide::backend) - kWays + 2> kinds{};
+    for (std::size_t guide = 0; guide < kinds.size(); guide++)
+        for (std::size_t way = 0; way < kWays; way++) {
+            kinds[guide][way][way] = ~PacketSet{0};
+            if (guide != static_cast<std::size_t>(Guide::none))
+                kinds[guide][way][lane_of(static_cast<Guide>(guide))] = ~PacketSet{0};
+        }
+    return kinds;
+}();
+
+Kinds kind_of(const Destination& to) {
+    return std::bit_cast<Kinds>(
+        kKinds[static_cast<std::size_t>(to.guide)][static_cast<std::size_t>(to.way)]);
 }
 
 // Fills the candidates. Most packets of a burst are for the same, or for what others shortly before
@@ -64,23 +101,42 @@ public:
           plain_(found.plain) {}
 
     void find() {
+        const RecentDestinations& recent = recent_;
+        const PlainBurst& plain = plain_;
         find_each(
-            plain_.v4, [&](std::uint32_t i) -> const Destination& { return of_v4(i); },
+            plain.v4,
+            [&](std::uint32_t i) -> const Destination& {
+                const Destination* to = recent.find_v4(plain, i);
+                return to ? *to : look_up(i);
+            },
             [&](PacketSet among, std::uint32_t i, const Destination& to) {
-                return to.by_endpoint()  ? plain_.same_to_v4(among, i, kToEndpoint)
-                       : to.by_address() ? plain_.same_to_v4(among, i, kToAddress)
+                return to.by_endpoint()  ? plain.same_to_v4(among, i, kToEndpoint)
+                       : to.by_address() ? plain.same_to_v4(among, i, kToAddress)
                                          : set_of(i);
             });
         find_each(
-            plain_.v6, [&](std::uint32_t i) -> const Destination& { return of_v6(i); },
+            plain.v6,
+            [&](std::uint32_t i) -> const Destination& {
+                const Destination* to = recent.find_v6(plain, i);
+                return to ? *to : look_up(i);
+            },
             [&](PacketSet among, std::uint32_t i, const Destination& to) {
-                return to.by_endpoint() ? plain_.same_to_v6(among, i) : set_of(i);
+                return to.by_endpoint() ? plain.same_to_v6(among, i) : set_of(i);
             });
+        sort();
         if (const PacketSet unread = set_of_first(burst_.count) & ~plain_.all(); unread != 0)
             stay_behind(~set_of_first(first_of(unread) + 1));
         if (resets_ != 0)
             stay_behind_resets();
-        remember();
+    }
+
+    // What was looked up, for the bursts that follow. It may take the place of what candidates of
+    // this one point to, so not before they have left.
+    void remember() {
+        for_each(looked_up_ & plain_.v4,
+                 [&](std::uint32_t i) { recent_.remember_v4(plain_, i, new_[i]); });
+        for_each(looked_up_ & plain_.v6,
+                 [&](std::uint32_t i) { recent_.remember_v6(plain_, i, new_[i]); });
     }
 
 private:
@@ -89,24 +145,29 @@ private:
     static constexpr int kSeveral = 4;
 
     template <class Of, class Same> void find_each(PacketSet left, Of of, Same same) {
+        // For all that the compiler knows, what is written to these could be a part of this object.
+        Candidates& found = found_;
+        Burst& burst = burst_;
+        Kinds kinds = kinds_;
         for (bool several = true; several && left != 0;) {
             const std::uint32_t i = first_of(left);
             const Destination& to = of(i);
             const PacketSet set = same(left, i, to);
             several = std::popcount(set) >= kSeveral;
+            kinds |= kind_of(to) & set;
             take(set, to);
             left &= ~set;
         }
-        for_each(left, [&](std::uint32_t i) { take_one(i, of(i)); });
-    }
-
-    const Destination& of_v4(std::uint32_t i) {
-        const Destination* to = recent_.find_v4(plain_, i);
-        return to ? *to : look_up(i);
-    }
-    const Destination& of_v6(std::uint32_t i) {
-        const Destination* to = recent_.find_v6(plain_, i);
-        return to ? *to : look_up(i);
+        for (; left != 0; left &= left - 1) {
+            const std::uint32_t i = first_of(left);
+            const Destination& to = of(i);
+            kinds |= kind_of(to) & set_of(i);
+            found.to[i] = &to;
+            burst.match[i] = to.match;
+            if (to.guide == Guide::backend)
+                look_closer(i, to);
+        }
+        kinds_ = kinds;
     }
 
     const Destination& look_up(std::uint32_t i) {
@@ -117,62 +178,39 @@ private:
         return new_[i];
     }
 
-    void remember() {
-        for_each(looked_up_ & plain_.v4,
-                 [&](std::uint32_t i) { recent_.remember_v4(plain_, i, new_[i]); });
-        for_each(looked_up_ & plain_.v6,
-                 [&](std::uint32_t i) { recent_.remember_v6(plain_, i, new_[i]); });
-    }
-
     void take(PacketSet set, const Destination& to) {
-        set = admit(set, to);
         if (set == set_of_first(burst_.count)) { // the usual burst, a few vectors
             const weir_match match = to.match;
-            std::fill_n(found_.pool, kBurstSize, to.pool);
+            std::fill_n(found_.to, kBurstSize, &to);
             std::fill_n(burst_.match, kBurstSize, match);
         } else {
-            for_each(set, [&](std::uint32_t i) { note(i, to); });
+            for_each(set, [&](std::uint32_t i) {
+                found_.to[i] = &to;
+                burst_.match[i] = to.match;
+            });
         }
         if (to.guide == Guide::backend)
             for_each(set, [&](std::uint32_t i) { look_closer(i, to); });
     }
 
-    [[gnu::always_inline]] void take_one(std::uint32_t i, const Destination& to) {
-        if (admit(set_of(i), to) == 0)
-            return;
-        note(i, to);
-        if (to.guide == Guide::backend)
-            look_closer(i, to);
-    }
+    PacketSet set(Way way) const { return kinds_[lane_of(way)]; }
+    PacketSet set(Guide guide) const { return kinds_[lane_of(guide)]; }
 
-    // Those of the set that may go on.
-    [[gnu::always_inline]] PacketSet admit(PacketSet set, const Destination& to) {
-        found_.by_way[static_cast<std::size_t>(to.way)] |= set;
-        switch (to.guide) {
-        case Guide::none:
-            return 0;
-        case Guide::slot:
-            if (to.way == Way::in_tunnel) // what tells where its clients are is to be remembered
-                set &= plain_.tcp & plain_.quiet;
-            found_.by_slot |= set;
-            return set;
-        case Guide::client:
-            resets_ |= set & plain_.reset;
-            found_.watched |= set & ~goes_on(to);
-            found_.of_clients |= set;
-            return set;
-        case Guide::backend:
-            resets_ |= set & plain_.reset;
-            set &= goes_on(to);
-            found_.of_backends |= set;
-            return set;
-        }
-        return 0;
-    }
-
-    void note(std::uint32_t i, const Destination& to) {
-        found_.pool[i] = to.pool;
-        burst_.match[i] = to.match;
+    // By what they are, the packets that may go on.
+    void sort() {
+        for (std::size_t way = 0; way < kWays; way++)
+            found_.by_way[way] = kinds_[way];
+        // What tells where a tunnel's clients are is to be remembered.
+        const PacketSet remembered = set(Way::in_tunnel) & ~(plain_.tcp & plain_.quiet);
+        found_.by_slot = set(Guide::slot) & ~remembered;
+        // Those that change nothing. Only after a reset from its own side does such a packet. A
+        // router takes one off the TTL.
+        const PacketSet routed = set(Way::nat) | set(Way::full_nat) | set(Way::to_client);
+        const PacketSet goes_on = plain_.quiet & (~routed | plain_.routable);
+        resets_ = (set(Guide::client) | set(Guide::backend)) & plain_.reset;
+        found_.of_clients = set(Guide::client);
+        found_.watched = set(Guide::client) & ~goes_on;
+        found_.of_backends = set(Guide::backend) & goes_on & ~for_others_;
     }
 
     // What a glance leaves open. SNAT: which port of the address. `nat`: whether the backend's
@@ -183,7 +221,7 @@ private:
                             : !to.by_source() || !worker_.state->may_know(destination(i)))
             return;
         if (!is_for(i, port, to))
-            found_.of_backends &= ~set_of(i);
+            for_others_ |= set_of(i);
     }
 
     bool is_v4(std::uint32_t i) const { return (plain_.v4 & set_of(i)) != 0; }
@@ -203,11 +241,6 @@ private:
         return with_packet(found_, i, [&](const weir_packet& packet) {
             return weir_match_destination(&table, &packet).kind == WEIR_MATCH_EMPTY;
         });
-    }
-
-    // Those that change nothing. Only after a reset from its own side does such a packet.
-    PacketSet goes_on(const Destination& to) const {
-        return to.routed() ? plain_.quiet & plain_.routable : plain_.quiet;
     }
 
     // What comes behind a reset of its own side, or behind what may be one, waits for the stages.
@@ -236,9 +269,11 @@ private:
     Burst& burst_;
     Candidates& found_;
     const PlainBurst& plain_;
-    PacketSet resets_ = 0; // of connections
+    Kinds kinds_{};
+    PacketSet for_others_ = 0; // of those a glance took for a backend's
+    PacketSet resets_ = 0;     // of connections
     PacketSet looked_up_ = 0;
-    Destination new_[kBurstSize]; // of what was looked up
+    Destination new_[kBurstSize]; // of what was looked up; candidates point there
 };
 
 void hash_flows(const lb::ForwardingState& state, Burst& burst, const PlainBurst& plain) {
@@ -287,7 +322,8 @@ bool forward_shortly(Worker& worker, Burst& burst) {
     const bool foreseen = worker.short_way.leads_by_connections();
     if (foreseen)
         foresee_connections(worker, burst, found.plain.all());
-    Finder(worker, burst, found).find();
+    Finder finder(worker, burst, found);
+    finder.find();
     const PacketSet by_connection = found.of_clients | found.of_backends;
     if (!foreseen)
         foresee_connections(worker, burst, by_connection);
@@ -298,6 +334,7 @@ bool forward_shortly(Worker& worker, Burst& burst) {
         gone |= forward_by_slots(worker, burst, found);
     if (by_connection != 0)
         gone |= forward_by_connections(worker, burst, found);
+    finder.remember();
     const auto count = static_cast<std::uint32_t>(std::popcount(gone));
     worker.short_way.tried(2 * count >= burst.count);
     return count == burst.count;

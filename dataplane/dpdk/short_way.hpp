@@ -32,12 +32,12 @@ struct Candidates {
     PlainFrames frames;
     PlainBurst plain;
 
-    // burst.match[] says whom they are for.
+    // burst.match[] says whom they are for, too.
     PacketSet by_slot = 0;
-    const weir_pool_row* pool[kBurstSize]; // of by_slot
-    PacketSet of_clients = 0;              // by connection
+    PacketSet of_clients = 0;  // by connection
     PacketSet watched = 0;     // of of_clients: only to be looked at, then left to the stages
     PacketSet of_backends = 0; // by connection
+    const Destination* to[kBurstSize]; // of by_slot
 
     PacketSet by_way[kWays] = {}; // each of the above in one, and perhaps others
     PacketSet leaving(Way way) const { return by_way[static_cast<std::size_t>(way)]; }

@@ -19,7 +19,8 @@ PacketSet find_slots(const Worker& worker, Burst& burst, const Candidates& found
                 set &= ~set_of(i);
         });
     for_each(set, [&](std::uint32_t i) {
-        burst.slot[i] = worker.state->slot_of(*found.pool[i], burst.hash[i]);
+        const Destination& to = *found.to[i];
+        burst.slot[i] = to.slots + weir_maglev_slot(burst.hash[i], to.slot_count);
         rte_prefetch0(burst.slot[i]);
     });
     return set;
@@ -35,7 +36,7 @@ PacketSet find_backends(Worker& worker, Burst& burst, const Candidates& found, P
             with &= ~set_of(i);
             return;
         }
-        const std::uint32_t backend = rows.members[found.pool[i]->member_first + member];
+        const std::uint32_t backend = found.to[i]->members[member];
         burst.backend[i] = backend;
         rte_prefetch0(&rows.backends[backend]);
         rte_prefetch0(&rows.backend_counters[backend]);
