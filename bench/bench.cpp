@@ -73,7 +73,7 @@ Rig& rig_for(const Shape& shape, std::uint64_t flows) {
     return *kept.rig;
 }
 
-Figures interleaved(Rig& rig, const Settings& settings, const Prepare& prepare) {
+Figures interleaved(Rig& rig, const Settings& settings, const Prepare& prepare, const Run& run) {
     std::vector<double> whole, io, macswap;
     for (std::uint32_t repeat = 0; repeat < settings.repeats; repeat++) {
         std::vector<double> batches[3];
@@ -81,7 +81,7 @@ Figures interleaved(Rig& rig, const Settings& settings, const Prepare& prepare) 
             monotonic_ns() + static_cast<std::uint64_t>(settings.seconds / settings.repeats * 1e9);
         do {
             prepare(rig);
-            batches[0].push_back(per_packet(rig.time_polls()));
+            batches[0].push_back(per_packet(run(rig)));
             rig.expect_all_sent();
             rig.prepare_hits();
             batches[1].push_back(per_packet(rig.time_io()));

@@ -33,13 +33,15 @@ void drop_rig();
 // Batches of `run` and of the references by turns, for as long as the settings say. Medians of the
 // repeats' medians.
 struct Figures {
-    double whole;   // ns a packet: poll() with all that is in it
+    double whole;   // ns a packet: `run` with all that is in it
     double io;      // source and sink alone
     double macswap; // the reference loop, source and sink included
 };
 // Ends in a batch that is ready to be received.
 using Prepare = std::function<void(Rig&)>;
-Figures interleaved(Rig& rig, const Settings& settings, const Prepare& prepare);
+using Run = std::function<std::uint64_t(Rig&)>; // ticks of a batch, all of which it sends
+Figures interleaved(Rig& rig, const Settings& settings, const Prepare& prepare,
+                    const Run& run = &Rig::time_polls);
 void take(Row& row, const Figures& figures);
 
 } // namespace weir::bench

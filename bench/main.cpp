@@ -33,6 +33,7 @@ nlohmann::ordered_json json_of(const Row& row) {
 int run(const std::string& filter, const Settings& settings, bool list) {
     Rows rows;
     add_pipeline_rows(rows);
+    add_floor_rows(rows);
     add_scaling_rows(rows);
     add_attack_rows(rows);
     add_ring_rows(rows);

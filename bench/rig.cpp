@@ -209,16 +209,4 @@ std::uint64_t Rig::time_macswap() {
     return rte_rdtsc_precise() - begin;
 }
 
-std::uint64_t Rig::time_io() {
-    rte_mbuf* mbufs[dpdk::kBurstSize];
-    const auto queue = static_cast<std::uint16_t>(context_.id);
-    const std::uint64_t begin = rte_rdtsc_precise();
-    for (std::uint32_t round = 0; round < kBatchBursts; round++) {
-        const std::uint16_t count =
-            rte_eth_rx_burst(machine().port, queue, mbufs, dpdk::kBurstSize);
-        rte_eth_tx_burst(machine().port, queue, mbufs, count);
-    }
-    return rte_rdtsc_precise() - begin;
-}
-
 } // namespace weir::bench

@@ -11,6 +11,8 @@
 #include "dataplane/dpdk/worker.hpp"
 
 #include <random>
+#include <rte_cycles.h>
+#include <rte_ethdev.h>
 #include <string>
 #include <vector>
 
@@ -43,7 +45,22 @@ public:
     // Run a batch; ticks of the whole.
     std::uint64_t time_polls();
     std::uint64_t time_macswap();
-    std::uint64_t time_io(); // source and sink alone
+    std::uint64_t time_io() { // source and sink alone
+        return time_bursts([](rte_mbuf**, std::uint32_t) {});
+    }
+    // each(mbufs, count) of every burst, between source and sink.
+    template <class Each> std::uint64_t time_bursts(Each each) {
+        rte_mbuf* mbufs[dpdk::kBurstSize];
+        const auto queue = static_cast<std::uint16_t>(context_.id);
+        const std::uint64_t begin = rte_rdtsc_precise();
+        for (std::uint32_t round = 0; round < kBatchBursts; round++) {
+            const std::uint16_t count =
+                rte_eth_rx_burst(machine().port, queue, mbufs, dpdk::kBurstSize);
+            each(mbufs, count);
+            rte_eth_tx_burst(machine().port, queue, mbufs, count);
+        }
+        return rte_rdtsc_precise() - begin;
+    }
     // Ticks of each burst.
     void time_each_poll(std::vector<std::uint64_t>& ticks);
     // Ticks of each stage over a batch, by the order of stage_names() (stages.cpp).

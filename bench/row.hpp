@@ -14,7 +14,7 @@ namespace weir::bench {
 
 struct Row {
     std::string name;
-    std::string group; // pipeline, io, xdp, publish, stall or attack
+    std::string group; // pipeline, floor, io, xdp, publish, stall or attack
     std::string engine = "dpdk";
     std::string mode;     // as in the configuration; empty where it does not matter
     std::string family;   // "v4", "v6" or empty
@@ -46,6 +46,7 @@ struct Entry {
 using Rows = std::vector<Entry>;
 
 void add_pipeline_rows(Rows& rows);
+void add_floor_rows(Rows& rows);
 void add_scaling_rows(Rows& rows);
 void add_attack_rows(Rows& rows);
 void add_ring_rows(Rows& rows);

@@ -15,7 +15,7 @@ BUILD = Path(os.environ.get("WEIR_BUILD_DIR", ROOT / "build"))
 
 TEXTS = {
     "name": None,
-    "group": {"pipeline", "io", "xdp", "publish", "stall", "attack"},
+    "group": {"pipeline", "floor", "io", "xdp", "publish", "stall", "attack"},
     "engine": {"dpdk", "xdp"},
     "mode": {"dsr-l2", "dsr-ipip", "dsr-gue", "nat", "full-nat"},
     "family": {"v4", "v6"},
