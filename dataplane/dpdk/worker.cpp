@@ -308,6 +308,8 @@ void Worker::expire(std::uint64_t now_ns) {
 }
 
 void Worker::sweep_persistence() {
+    if (!state) // what was left may still be coming in
+        return;
     if (swept_at_s_ != now_s) {
         swept_at_s_ = now_s;
         sweep_due_ = std::min(sweep_due_ + kSweepEverySecond, lb::PersistenceTable::kEntries);

@@ -141,6 +141,29 @@ TEST_P(WorkerRestart, PortsInUseElsewhereAreNotGivenOutUntilTheirConnectionEnds)
     EXPECT_GT(again, kConnections / 2);
 }
 
+// Another thread fills the worker's tables with what was left while there is no generation.
+TEST(WorkerBeforeItsFirstGeneration, LeavesItsTablesAlone) {
+    Lab lab(Plan{});
+    lab.unpublish();
+    Worker& worker = lab.worker(0);
+    lab.run();
+    worker.persistence.remember(1, 0, 1000, worker.now_s);
+    lab.pass(std::chrono::seconds(lb::kLongestPersistence_s + 1));
+    const auto polls_of_a_round =
+        [&] { // the sweep over the whole table takes 32 s, 64 entries a poll
+            for (int second = 0; second < 33; second++) {
+                lab.pass(std::chrono::seconds(1));
+                for (int i = 0; i < 33; i++)
+                    lab.poll_all();
+            }
+        };
+    polls_of_a_round();
+    EXPECT_EQ(worker.persistence.used(), 1u);
+    lab.change([](lb::StateTables&) {});
+    polls_of_a_round();
+    EXPECT_EQ(worker.persistence.used(), 0u);
+}
+
 INSTANTIATE_TEST_SUITE_P(Families, WorkerRestart, ::testing::Bool());
 
 } // namespace
