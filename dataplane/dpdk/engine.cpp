@@ -27,6 +27,9 @@
 #include <sys/un.h>
 #include <unistd.h>
 #include <utility>
+#ifdef __SANITIZE_THREAD__
+#include <sanitizer/tsan_interface.h>
+#endif
 
 namespace weir::dpdk {
 namespace {
@@ -62,6 +65,22 @@ bool control_runs(const std::string& directory) {
            0;
 }
 
+// That all of a worker's work comes before its end is noticed is EAL's to see to. The thread
+// sanitizer, which does not know EAL, has to be told.
+void note_end([[maybe_unused]] WorkerContext& context) {
+#ifdef __SANITIZE_THREAD__
+    __tsan_release(&context);
+#endif
+}
+void wait_for_end(std::vector<WorkerContext>& contexts) {
+    rte_eal_mp_wait_lcore();
+    for ([[maybe_unused]] WorkerContext& context : contexts) {
+#ifdef __SANITIZE_THREAD__
+        __tsan_acquire(&context);
+#endif
+    }
+}
+
 // On the worker's lcore. The worker is a reader of generations for as long as its loop runs.
 int worker_main(void* argument) {
     auto& context = *static_cast<WorkerContext*>(argument);
@@ -72,6 +91,7 @@ int worker_main(void* argument) {
     const int result = run_worker(context);
     rte_rcu_qsbr_thread_offline(context.rcu, context.id);
     rte_rcu_qsbr_thread_unregister(context.rcu, context.id);
+    note_end(context);
     return result;
 }
 
@@ -425,7 +445,7 @@ void Engine::stop() {
         return;
     launched_ = false;
     stop_.store(true);
-    rte_eal_mp_wait_lcore();
+    wait_for_end(contexts_);
     if (kernel_path_)
         kernel_path_->stop();
 }

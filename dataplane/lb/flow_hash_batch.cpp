@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "dataplane/lb/flow_hash_batch.hpp"
+#include "dataplane/lb/vector_clones.hpp"
 
 // How a whole vector would be passed to a function changes with the instruction set; all that get
 // one here are inlined.
@@ -54,15 +55,13 @@ template <std::uint32_t Words>
 
 } // namespace
 
-[[gnu::target_clones("avx512f", "avx2", "default")]] void
-flow_hashes_v4(const weir_hash_key& key, const std::uint64_t (*word)[32], std::uint64_t* hash,
-               std::uint32_t count) {
+WEIR_VECTOR_CLONES void flow_hashes_v4(const weir_hash_key& key, const std::uint64_t (*word)[32],
+                                       std::uint64_t* hash, std::uint32_t count) {
     hashes<WEIR_FLOW_WORDS_V4>(key, word, hash, count);
 }
 
-[[gnu::target_clones("avx512f", "avx2", "default")]] void
-flow_hashes_v6(const weir_hash_key& key, const std::uint64_t (*word)[32], std::uint64_t* hash,
-               std::uint32_t count) {
+WEIR_VECTOR_CLONES void flow_hashes_v6(const weir_hash_key& key, const std::uint64_t (*word)[32],
+                                       std::uint64_t* hash, std::uint32_t count) {
     hashes<WEIR_FLOW_WORDS_V6>(key, word, hash, count);
 }
 

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "dataplane/lb/permutation.hpp"
+#include "dataplane/lb/vector_clones.hpp"
 
 #include <cassert>
 
@@ -72,8 +73,7 @@ Permutation::Permutation(std::uint32_t size) : size_(size), column_bits_(0) {
     rows_ = (size + (1u << column_bits_) - 1) >> column_bits_;
 }
 
-[[gnu::target_clones("avx512f", "avx2", "default")]] void
-Permutation::apply(Lanes& lanes, std::uint32_t count) const {
+WEIR_VECTOR_CLONES void Permutation::apply(Lanes& lanes, std::uint32_t count) const {
     const Grid grid{column_bits_, rows_};
     for (std::uint32_t at = 0; at < count; at += kVector) {
         Vector& index = *reinterpret_cast<Vector*>(&lanes.index[at]);
