@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "dataplane/lb/flow_hash_batch.hpp"
+
 #include "dataplane/lb/vector_clones.hpp"
 
 // How a whole vector would be passed to a function changes with the instruction set; all that get

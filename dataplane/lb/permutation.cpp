@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "dataplane/lb/permutation.hpp"
+
 #include "dataplane/lb/vector_clones.hpp"
 
 #include <cassert>
