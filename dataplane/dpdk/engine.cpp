@@ -5,6 +5,7 @@
 #include "dataplane/dpdk/output_capture.hpp"
 #include "dataplane/dpdk/service_manager.hpp"
 #include "dataplane/dpdk/tap.hpp"
+#include "dataplane/dpdk/worker_threads.hpp"
 
 #include <cerrno>
 #include <csignal>
@@ -12,11 +13,8 @@
 #include <cstring>
 #include <ctime>
 #include <poll.h>
-#include <pthread.h>
 #include <random>
 #include <rte_errno.h>
-#include <rte_launch.h>
-#include <rte_lcore.h>
 #include <rte_mbuf.h>
 #include <rte_mempool.h>
 #include <rte_rcu_qsbr.h>
@@ -27,9 +25,6 @@
 #include <sys/un.h>
 #include <unistd.h>
 #include <utility>
-#ifdef __SANITIZE_THREAD__
-#include <sanitizer/tsan_interface.h>
-#endif
 
 namespace weir::dpdk {
 namespace {
@@ -63,36 +58,6 @@ bool control_runs(const std::string& directory) {
     const channel::Descriptor socket(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
     return ::connect(socket.get(), reinterpret_cast<const sockaddr*>(&address), sizeof(address)) ==
            0;
-}
-
-// That all of a worker's work comes before its end is noticed is EAL's to see to. The thread
-// sanitizer, which does not know EAL, has to be told.
-void note_end([[maybe_unused]] WorkerContext& context) {
-#ifdef __SANITIZE_THREAD__
-    __tsan_release(&context);
-#endif
-}
-void wait_for_end(std::vector<WorkerContext>& contexts) {
-    rte_eal_mp_wait_lcore();
-    for ([[maybe_unused]] WorkerContext& context : contexts) {
-#ifdef __SANITIZE_THREAD__
-        __tsan_acquire(&context);
-#endif
-    }
-}
-
-// On the worker's lcore. The worker is a reader of generations for as long as its loop runs.
-int worker_main(void* argument) {
-    auto& context = *static_cast<WorkerContext*>(argument);
-    const std::string name = "weir-worker-" + std::to_string(context.id);
-    ::pthread_setname_np(::pthread_self(), name.c_str());
-    rte_rcu_qsbr_thread_register(context.rcu, context.id);
-    rte_rcu_qsbr_thread_online(context.rcu, context.id);
-    const int result = run_worker(context);
-    rte_rcu_qsbr_thread_offline(context.rcu, context.id);
-    rte_rcu_qsbr_thread_unregister(context.rcu, context.id);
-    note_end(context);
-    return result;
 }
 
 // rte_pktmbuf_pool_create(), but that with small pages a buffer may cross from one to the next. It
@@ -357,12 +322,7 @@ Expected<void> Engine::launch() {
         kernel_path_->start();
     }
     launched_ = true;
-    for (std::uint32_t worker = 0; worker < workers_; worker++)
-        if (int error = rte_eal_remote_launch(worker_main, &contexts_[worker], worker + 1);
-            error != 0)
-            return Error{"worker " + std::to_string(worker) +
-                         " could not be started: " + rte_strerror(-error)};
-    return {};
+    return launch_workers(contexts_);
 }
 
 channel::Hello Engine::hello() const {
@@ -445,7 +405,7 @@ void Engine::stop() {
         return;
     launched_ = false;
     stop_.store(true);
-    wait_for_end(contexts_);
+    wait_for_workers(contexts_);
     if (kernel_path_)
         kernel_path_->stop();
 }
