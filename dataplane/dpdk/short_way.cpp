@@ -162,8 +162,7 @@ private:
             const std::uint32_t i = first_of(left);
             const Destination& to = of(i);
             kinds |= kind_of(to) & set_of(i);
-            found.to[i] = &to;
-            burst.match[i] = to.match;
+            note(found, burst, i, to);
             if (to.guide == Guide::backend)
                 look_closer(i, to);
         }
@@ -178,16 +177,19 @@ private:
         return new_[i];
     }
 
+    [[gnu::always_inline]] static void note(Candidates& found, Burst& burst, std::uint32_t i,
+                                            const Destination& to) {
+        found.to[i] = &to;
+        burst.match[i] = to.match;
+    }
+
     void take(PacketSet set, const Destination& to) {
         if (set == set_of_first(burst_.count)) { // the usual burst, a few vectors
             const weir_match match = to.match;
             std::fill_n(found_.to, kBurstSize, &to);
             std::fill_n(burst_.match, kBurstSize, match);
         } else {
-            for_each(set, [&](std::uint32_t i) {
-                found_.to[i] = &to;
-                burst_.match[i] = to.match;
-            });
+            for_each(set, [&](std::uint32_t i) { note(found_, burst_, i, to); });
         }
         if (to.guide == Guide::backend)
             for_each(set, [&](std::uint32_t i) { look_closer(i, to); });
