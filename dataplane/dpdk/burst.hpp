@@ -46,6 +46,9 @@ struct Burst {
     Origin origin;
     std::uint32_t count;
     rte_mbuf* mbuf[kBurstSize];
+    // Those outside [first, end) have taken the short way.
+    std::uint32_t first;
+    std::uint32_t end;
 
     std::uint8_t verdict[kBurstSize]; // enum weir_verdict; UNDECIDED: the next stage looks at it
 

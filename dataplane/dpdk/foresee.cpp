@@ -19,7 +19,7 @@ using forwarding::set_of;
 // bucket alone cannot tell.
 PacketSet look_ahead(const Worker& worker, Burst& burst) {
     PacketSet unknown = 0;
-    for (std::uint32_t i = 0; i < burst.count; i++) {
+    for (std::uint32_t i = burst.first, stop = burst.end; i < stop; i++) {
         if (burst.verdict[i] != WEIR_UNDECIDED || !burst.look_up[i])
             continue;
         burst.hint[i] = worker.table.prefetch_row(lb::index_hash(burst.hash[i]));

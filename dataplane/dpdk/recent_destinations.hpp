@@ -37,7 +37,7 @@ struct alignas(64) Destination {
     Guide guide;
     Way way;
     weir_match match;
-    const std::uint16_t* slots; // of slot: the pool's, and the rows its members have
+    const std::uint16_t* slots; // the pool's, if flows have some; and the rows its members have
     const std::uint32_t* members;
     std::uint32_t slot_count;
     const weir_match_row* ranges; // SNAT: what all ports of the address are

@@ -50,10 +50,12 @@ Destination destination_of(const lb::ForwardingState& state, const weir_packet& 
         const weir_vip_row& vip = state.vips()[to.match.index];
         const weir_pool_row& pool = state.pools()[vip.pool];
         to.way = way_of(vip);
-        if (!weir_is_settled(&vip, &pool)) {
+        const bool has_slots = weir_has_slots_of_flows(&pool);
+        if (!weir_is_settled(&vip, &pool))
             to.guide = Guide::client;
-        } else if (weir_has_slots_of_flows(&pool)) {
+        else if (has_slots)
             to.guide = Guide::slot;
+        if (has_slots) {
             to.slots = state.slots(pool).data();
             to.slot_count = pool.slot_count;
             to.members = state.members_of(pool).data();
@@ -311,9 +313,15 @@ void look_at(PlainFrames& frames, const Burst& burst) {
     std::fill(frames.bytes + count, frames.bytes + kBurstSize, 0);
 }
 
+void leave_to_stages(Burst& burst, PacketSet left) {
+    burst.first = left == 0 ? burst.count : first_of(left);
+    burst.end = forwarding::kPlainBurst - static_cast<std::uint32_t>(std::countl_zero(left));
+}
+
 } // namespace
 
 bool forward_shortly(Worker& worker, Burst& burst) {
+    leave_to_stages(burst, set_of_first(burst.count));
     if (!worker.state || !worker.short_way.worth() || burst.origin != Origin::port ||
         worker.capture.on())
         return false;
@@ -337,9 +345,10 @@ bool forward_shortly(Worker& worker, Burst& burst) {
     if (by_connection != 0)
         gone |= forward_by_connections(worker, burst, found);
     finder.remember();
-    const auto count = static_cast<std::uint32_t>(std::popcount(gone));
-    worker.short_way.tried(2 * count >= burst.count);
-    return count == burst.count;
+    worker.short_way.tried(2 * static_cast<std::uint32_t>(std::popcount(gone)) >= burst.count);
+    const PacketSet left = set_of_first(burst.count) & ~gone;
+    leave_to_stages(burst, left);
+    return left == 0;
 }
 
 } // namespace weir::dpdk

@@ -180,7 +180,7 @@ void answer_one(Worker& worker, Burst& burst, std::uint32_t i, Answer answer) {
 } // namespace
 
 void answer(Worker& worker, Burst& burst) {
-    for (std::uint32_t i = 0; i < burst.count; i++) {
+    for (std::uint32_t i = burst.first, stop = burst.end; i < stop; i++) {
         if (lb::class_of(burst.verdict[i]) != WEIR_CLASS_DROP || !worker.state)
             continue;
         Answer wanted = answer_to(worker, burst, i);

@@ -6,6 +6,7 @@
 #include "dataplane/dpdk/short_way.hpp"
 
 #include <array>
+#include <rte_prefetch.h>
 
 namespace weir::dpdk {
 namespace {
@@ -195,6 +196,14 @@ constexpr std::array<std::array<Sweep, 2>, kWays> kSweeps = {
     kToBackends<Way::as_they_are>, kToBackends<Way::in_tunnel>, kToBackends<Way::nat>,
     kToBackends<Way::full_nat>, std::array<Sweep, 2>{send_to_clients<V4>, send_to_clients<V6>}};
 
+// Sends for what the stages will read if a connection begins here.
+[[gnu::always_inline]] inline void foresee_beginning(const Worker& worker, std::uint64_t hash,
+                                                     const Destination& to) {
+    if (to.slots)
+        rte_prefetch0(to.slots + weir_maglev_slot(hash, to.slot_count));
+    worker.table.prefetch_room(lb::index_hash(hash));
+}
+
 // The packets of `left` up to the first that is not of `kind`.
 PacketSet run_of(PacketSet left, PacketSet kind) {
     const PacketSet other = left & ~kind;
@@ -210,9 +219,12 @@ void foresee_connections(const Worker& worker, const Burst& burst, PacketSet set
 
 PacketSet forward_by_connections(Worker& worker, Burst& burst, const Candidates& found) {
     const PacketSet all = ours(worker, burst, found, found.of_clients | found.of_backends);
-    for_each(all, [&](std::uint32_t i) {
-        burst.hint[i] = worker.table.prefetch_row(lb::index_hash(burst.hash[i]));
-    });
+    for_each(
+        all, [&](std::uint32_t i) __attribute__((always_inline)) {
+            burst.hint[i] = worker.table.prefetch_row(lb::index_hash(burst.hash[i]));
+            if (burst.hint[i] == lb::kNoEntry) [[unlikely]]
+                foresee_beginning(worker, burst.hash[i], *found.to[i]);
+        });
     // In their order, those of one kind that follow each other together.
     PacketSet gone = 0;
     bool changes = false;

@@ -82,7 +82,7 @@ void follow_fragments(Worker& worker, Burst& burst) {
         }
         kept++;
     }
-    burst.count = kept;
+    burst.count = burst.end = kept;
 }
 
 bool receive_released(Worker& worker, Burst& burst) {

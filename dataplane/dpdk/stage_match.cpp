@@ -15,7 +15,7 @@
 namespace weir::dpdk {
 
 void parse(Worker& worker, Burst& burst) {
-    for (std::uint32_t i = 0; i < burst.count; i++)
+    for (std::uint32_t i = burst.first, stop = burst.end; i < stop; i++)
         rte_prefetch0(rte_pktmbuf_mtod(burst.mbuf[i], const void*));
     std::fill_n(burst.vip, kBurstSize, WEIR_NO_ROW);
     std::fill_n(burst.backend, kBurstSize, WEIR_NO_ROW);
@@ -26,7 +26,7 @@ void parse(Worker& worker, Burst& burst) {
                     static_cast<std::uint8_t>(WEIR_DROP_NO_CONFIGURATION));
         return;
     }
-    for (std::uint32_t i = 0; i < burst.count; i++) {
+    for (std::uint32_t i = burst.first, stop = burst.end; i < stop; i++) {
         if (burst.verdict[i] != WEIR_UNDECIDED)
             continue;
         // The parser reads one contiguous frame; a device that split it lost the tail to us.
@@ -101,7 +101,7 @@ private:
 void match_all(const Worker& worker, Burst& burst) {
     const weir_match_view& table = worker.state->match();
     Neighbours neighbours;
-    for (std::uint32_t i = 0; i < burst.count; i++) {
+    for (std::uint32_t i = burst.first, stop = burst.end; i < stop; i++) {
         if (burst.verdict[i] != WEIR_UNDECIDED ||
             (burst.plain[i] && neighbours.find(table, burst, i)))
             continue;
@@ -112,7 +112,7 @@ void match_all(const Worker& worker, Burst& burst) {
 }
 
 void hash_flows(const Worker& worker, Burst& burst) {
-    for (std::uint32_t i = 0; i < burst.count; i++) {
+    for (std::uint32_t i = burst.first, stop = burst.end; i < stop; i++) {
         if (burst.verdict[i] != WEIR_UNDECIDED)
             continue;
         if (burst.packet[i].flow.words == WEIR_FLOW_WORDS_V4)
@@ -129,7 +129,7 @@ void hash_flows(const Worker& worker, Burst& burst) {
 void send_for(Worker& worker, Burst& burst) {
     weir_match of{WEIR_MATCH_EMPTY, WEIR_NO_ROW};
     const weir_pool_row* settled = nullptr; // of this match
-    for (std::uint32_t i = 0; i < burst.count; i++) {
+    for (std::uint32_t i = burst.first, stop = burst.end; i < stop; i++) {
         burst.slot[i] = nullptr;
         if (burst.verdict[i] != WEIR_UNDECIDED)
             continue;
@@ -170,7 +170,7 @@ void hand_to(Worker& worker, Burst& burst, std::uint32_t i, std::uint32_t owner)
 void hand_over(Worker& worker, Burst& burst) {
     if (worker.context.workers == 1)
         return;
-    for (std::uint32_t i = 0; i < burst.count; i++) {
+    for (std::uint32_t i = burst.first, stop = burst.end; i < stop; i++) {
         if (burst.verdict[i] != WEIR_UNDECIDED)
             continue;
         // A packet that was handed to us stays, even if a new generation would place it elsewhere.

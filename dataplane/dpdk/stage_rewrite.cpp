@@ -264,7 +264,7 @@ void rewrite(Worker& worker, Burst& burst) {
         return;
     const KeptRows rows(worker);
     ForwardCounts counts(worker);
-    for (std::uint32_t i = 0; i < burst.count; i++) {
+    for (std::uint32_t i = burst.first, stop = burst.end; i < stop; i++) {
         if (burst.verdict[i] != WEIR_UNDECIDED)
             continue;
         const std::uint64_t bytes = rte_pktmbuf_pkt_len(burst.mbuf[i]);

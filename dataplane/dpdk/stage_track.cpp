@@ -208,7 +208,7 @@ void track_client(Worker& worker, Burst& burst, std::uint32_t i) {
 
 void track(Worker& worker, Burst& burst) {
     foresee(worker, burst);
-    for (std::uint32_t i = 0; i < burst.count; i++) {
+    for (std::uint32_t i = burst.first, stop = burst.end; i < stop; i++) {
         if (burst.verdict[i] != WEIR_UNDECIDED)
             continue;
         if (burst.match[i].kind == WEIR_MATCH_VIP)
