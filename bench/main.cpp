@@ -34,6 +34,7 @@ int run(const std::string& filter, const Settings& settings, bool list) {
     Rows rows;
     add_pipeline_rows(rows);
     add_floor_rows(rows);
+    add_line_rows(rows);
     add_scaling_rows(rows);
     add_attack_rows(rows);
     add_ring_rows(rows);

@@ -24,7 +24,7 @@ struct Row {
     std::string kind; // "case" of the JSON: hit, new or mixed; empty where it does not matter
 
     // What came out.
-    double ns = 0;                    // a packet; of a publication, the whole of it
+    double ns = 0;                    // a packet; a line; of a publication, the whole of it
     std::optional<double> ns_macswap; // a packet of the reference loop in the same run
     std::optional<double> ratio;      // of the whole loops, sources and sinks included
     std::vector<std::pair<std::string, double>> more;
@@ -47,6 +47,7 @@ using Rows = std::vector<Entry>;
 
 void add_pipeline_rows(Rows& rows);
 void add_floor_rows(Rows& rows);
+void add_line_rows(Rows& rows);
 void add_scaling_rows(Rows& rows);
 void add_attack_rows(Rows& rows);
 void add_ring_rows(Rows& rows);
