@@ -18,7 +18,7 @@ import veth
 ROOT = Path(__file__).resolve().parent.parent
 
 STAGES = {  # column -> the stages in it
-    "rx": ("receive",), "short": ("short_way",), "parse": ("parse", "fragments"), "match": ("match", "hand_over"),
+    "rx": ("receive",), "read": ("read",), "short": ("short_way",), "parse": ("parse", "fragments"), "match": ("match", "hand_over"),
     "track": ("track",), "rewrite": ("rewrite", "answer"), "tx": ("transmit",), "keep": ("housekeeping",),
 }
 

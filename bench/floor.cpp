@@ -10,7 +10,6 @@
 #include <rte_mbuf.h>
 #include <rte_prefetch.h>
 
-#include <optional>
 #include <stdexcept>
 #include <utility>
 
@@ -42,9 +41,9 @@ public:
         for (std::uint32_t i = 0; i < count; i++)
             hint[i] = table_.prefetch_row(lb::index_hash(hash_[i]));
         for (std::uint32_t i = 0; i < count; i++) {
-            const std::uint32_t ports = plain_->ports_v4(i);
+            const std::uint32_t ports = plain_.ports_v4(i);
             const lb::ForwardKey key =
-                lb::forward_key(plain_->source_v4(i), static_cast<weir_be16>(ports),
+                lb::forward_key(plain_.source_v4(i), static_cast<weir_be16>(ports),
                                 static_cast<weir_be16>(ports >> 16), 0);
             const lb::EntryIndex entry =
                 table_.find_forward(lb::index_hash(hash_[i]), key, hint[i]);
@@ -64,10 +63,10 @@ private:
             frames_.data[i] = rte_pktmbuf_mtod(mbufs[i], std::uint8_t*);
             rte_prefetch0(frames_.data[i]);
         }
-        plain_.emplace().read(frames_);
-        if (plain_->v4 != forwarding::set_of_first(count))
+        plain_.read(frames_);
+        if (plain_.v4 != forwarding::set_of_first(count))
             throw std::runtime_error("a frame of the bench's own is not plain");
-        lb::flow_hashes_v4(state_.hash_key(), plain_->flow_v4, hash_, count);
+        lb::flow_hashes_v4(state_.hash_key(), plain_.flow_v4, hash_, count);
     }
 
     void send(std::uint32_t i, std::uint32_t backend) {
@@ -79,8 +78,8 @@ private:
     const weir_pool_row& pool_;
     const lb::ConnectionTable& table_;
     const lb::ConnectionTable::Rows rows_;
-    forwarding::PlainFrames frames_;
-    std::optional<forwarding::PlainBurst> plain_;
+    forwarding::PlainFrames frames_{};
+    forwarding::PlainBurst plain_;
     alignas(64) std::uint64_t hash_[dpdk::kBurstSize];
 };
 

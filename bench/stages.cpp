@@ -13,15 +13,11 @@ void short_way(dpdk::Worker& worker, dpdk::Burst& burst) {
     dpdk::forward_shortly(worker, burst);
 }
 constexpr std::pair<const char*, Stage> kStages[] = {
-    {"short_way", short_way},
-    {"parse", dpdk::parse},
-    {"fragments", dpdk::follow_fragments},
-    {"match", dpdk::match},
-    {"hand_over", dpdk::hand_over},
-    {"track", dpdk::track},
-    {"rewrite", dpdk::rewrite},
-    {"answer", dpdk::answer},
-    {"transmit", dpdk::transmit},
+    {"read", dpdk::read},     {"short_way", short_way},
+    {"parse", dpdk::parse},   {"fragments", dpdk::follow_fragments},
+    {"match", dpdk::match},   {"hand_over", dpdk::hand_over},
+    {"track", dpdk::track},   {"rewrite", dpdk::rewrite},
+    {"answer", dpdk::answer}, {"transmit", dpdk::transmit},
 };
 
 } // namespace

@@ -4,6 +4,7 @@
 #pragma once
 
 #include "dataplane/forwarding/match.h"
+#include "dataplane/forwarding/plain_burst.hpp"
 #include "dataplane/forwarding/rewrite.h"
 #include "dataplane/lb/flow_hash_batch.hpp"
 #include "dataplane/lb/last_hops.hpp"
@@ -18,6 +19,13 @@ namespace weir::dpdk {
 
 inline constexpr std::uint32_t kBurstSize = 32;
 static_assert(kBurstSize <= lb::SnatSteps::kMost);
+
+using forwarding::first_of;
+using forwarding::for_each;
+using forwarding::PacketSet;
+using forwarding::set_of;
+using forwarding::set_of_first;
+static_assert(kBurstSize == forwarding::kPlainBurst);
 
 enum class Origin : std::uint8_t {
     port,        // from a device: may belong to another worker
@@ -52,16 +60,20 @@ struct Burst {
 
     std::uint8_t verdict[kBurstSize]; // enum weir_verdict; UNDECIDED: the next stage looks at it
 
+    // read
+    forwarding::PlainFrames frames;
+    forwarding::PlainBurst columns;             // of the packets that are plain
+    alignas(64) std::uint64_t hash[kBurstSize]; // of those; match adds the others'
+
     // parse
     weir_packet packet[kBurstSize];
-    bool plain[kBurstSize]; // as parse_plain.h has it: untagged, whole, TCP or UDP, no options
+    bool plain[kBurstSize]; // is in `columns`; moves with its packet
     bool has_fragments;     // some packet is one
 
     // match
     weir_match match[kBurstSize]; // a VIP, or the SNAT range or backend a reply belongs to
     lb::FlowHashBatch<WEIR_FLOW_WORDS_V4> flows_v4; // to be hashed
     lb::FlowHashBatch<WEIR_FLOW_WORDS_V6> flows_v6;
-    alignas(64) std::uint64_t hash[kBurstSize];
     bool look_up[kBurstSize]; // its connection may be in the table
     // Where its hash's slot stands when that alone decides: only exceptions are recorded and there
     // is none of this hash. Else null.

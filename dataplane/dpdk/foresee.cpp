@@ -4,16 +4,11 @@
 // was foreseen in vain, because a packet before it in the burst opened the same connection, say, is
 // not used.
 #include "dataplane/dpdk/connection_steps.hpp"
-#include "dataplane/forwarding/plain_burst.hpp"
 
 #include <rte_prefetch.h>
 
 namespace weir::dpdk {
 namespace {
-
-using forwarding::for_each;
-using forwarding::PacketSet;
-using forwarding::set_of;
 
 // Sends for the rows of what is known. Returns the packets whose flow is not in the table, or whose
 // bucket alone cannot tell.
@@ -55,7 +50,7 @@ void send_for_slots(const lb::ForwardingState& state, const Burst& burst, Packet
 [[gnu::always_inline]] inline void send_for_room(const Worker& worker, const std::uint64_t* hash,
                                                  PacketSet packets) {
     for (; packets != 0; packets &= packets - 1)
-        worker.table.prefetch_room(lb::index_hash(hash[forwarding::first_of(packets)]));
+        worker.table.prefetch_room(lb::index_hash(hash[first_of(packets)]));
 }
 
 lb::SnatSteps& steps_towards(Burst& burst, const weir_backend_row& backend) {

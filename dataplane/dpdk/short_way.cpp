@@ -2,8 +2,6 @@
 // Whom the short way's packets are for, and the order of its sweeps.
 #include "dataplane/dpdk/short_way.hpp"
 
-#include <rte_prefetch.h>
-
 #include <array>
 #include <bit>
 
@@ -100,7 +98,7 @@ class Finder {
 public:
     Finder(Worker& worker, Burst& burst, Candidates& found)
         : worker_(worker), recent_(*worker.recent_destinations), burst_(burst), found_(found),
-          plain_(found.plain) {}
+          plain_(burst.columns) {}
 
     void find() {
         const RecentDestinations& recent = recent_;
@@ -173,7 +171,7 @@ private:
 
     const Destination& look_up(std::uint32_t i) {
         looked_up_ |= set_of(i);
-        new_[i] = with_packet(found_, i, [&](const weir_packet& packet) {
+        new_[i] = with_packet(burst_, i, [&](const weir_packet& packet) {
             return destination_of(*worker_.state, packet);
         });
         return new_[i];
@@ -242,7 +240,7 @@ private:
             burst_.match[i] = weir_match_ranges(&table, to.ranges, port);
             return burst_.match[i].kind == WEIR_MATCH_SNAT;
         }
-        return with_packet(found_, i, [&](const weir_packet& packet) {
+        return with_packet(burst_, i, [&](const weir_packet& packet) {
             return weir_match_destination(&table, &packet).kind == WEIR_MATCH_EMPTY;
         });
     }
@@ -280,39 +278,6 @@ private:
     Destination new_[kBurstSize]; // of what was looked up; candidates point there
 };
 
-void hash_flows(const lb::ForwardingState& state, Burst& burst, const PlainBurst& plain) {
-    const PacketSet all = set_of_first(burst.count);
-    if (plain.v4 == all)
-        return lb::flow_hashes_v4(state.hash_key(), plain.flow_v4, burst.hash, burst.count);
-    if (plain.v6 == all)
-        return lb::flow_hashes_v6(state.hash_key(), plain.flow_v6, burst.hash, burst.count);
-    alignas(64) std::uint64_t hash[kBurstSize];
-    const auto keep = [&](PacketSet set) {
-        for_each(set, [&](std::uint32_t i) { burst.hash[i] = hash[i]; });
-    };
-    if (plain.v4 != 0) {
-        lb::flow_hashes_v4(state.hash_key(), plain.flow_v4, hash, burst.count);
-        keep(plain.v4);
-    }
-    if (plain.v6 != 0) {
-        lb::flow_hashes_v6(state.hash_key(), plain.flow_v6, hash, burst.count);
-        keep(plain.v6);
-    }
-}
-
-void look_at(PlainFrames& frames, const Burst& burst) {
-    const std::uint32_t count = burst.count;
-    frames.count = count;
-    for (std::uint32_t i = 0; i < count; i++) {
-        const rte_mbuf* const mbuf = burst.mbuf[i];
-        auto* const data = rte_pktmbuf_mtod(mbuf, std::uint8_t*);
-        rte_prefetch0(data);
-        frames.data[i] = data;
-        frames.bytes[i] = rte_pktmbuf_data_len(mbuf);
-    }
-    std::fill(frames.bytes + count, frames.bytes + kBurstSize, 0);
-}
-
 void leave_to_stages(Burst& burst, PacketSet left) {
     burst.first = left == 0 ? burst.count : first_of(left);
     burst.end = forwarding::kPlainBurst - static_cast<std::uint32_t>(std::countl_zero(left));
@@ -326,12 +291,9 @@ bool forward_shortly(Worker& worker, Burst& burst) {
         worker.capture.on())
         return false;
     Candidates found;
-    look_at(found.frames, burst);
-    found.plain.read(found.frames);
-    hash_flows(*worker.state, burst, found.plain);
     const bool foreseen = worker.short_way.leads_by_connections();
     if (foreseen)
-        foresee_connections(worker, burst, found.plain.all());
+        foresee_connections(worker, burst, burst.columns.all());
     Finder finder(worker, burst, found);
     finder.find();
     const PacketSet by_connection = found.of_clients | found.of_backends;

@@ -4,8 +4,7 @@
 // few sweeps over the burst; a packet leaves, and is counted, as the stages would have it. What a
 // sweep does not like stays undecided and unchanged for the stages.
 //
-//   read                 forwarding/plain_burst_read.cpp  frames into columns
-//   whom they are for    short_way.cpp           who could take this way, and the flow hashes
+//   whom they are for    short_way.cpp           who could take this way
 //   by hash              stage_by_hash.cpp       slots, backends, out
 //   by connection        stage_by_connection.cpp index lines, rows, out
 #pragma once
@@ -13,25 +12,13 @@
 #include "dataplane/dpdk/connection_steps.hpp"
 #include "dataplane/dpdk/forward_counts.hpp"
 #include "dataplane/dpdk/recent_destinations.hpp"
-#include "dataplane/forwarding/plain_burst.hpp"
 
 #include <rte_mbuf.h>
 
 namespace weir::dpdk {
 
-using forwarding::first_of;
-using forwarding::for_each;
-using forwarding::PacketSet;
-using forwarding::PlainFrames;
-using forwarding::set_of;
-using forwarding::set_of_first;
-static_assert(kBurstSize == forwarding::kPlainBurst);
-
 // The packets that are still on this way.
 struct Candidates {
-    PlainFrames frames;
-    PlainBurst plain;
-
     // burst.match[] says whom they are for, too.
     PacketSet by_slot = 0;
     PacketSet of_clients = 0;  // by connection
@@ -45,35 +32,33 @@ struct Candidates {
 
 // use(const weir_packet&) of a candidate. The compiler leaves out what `use` does not ask for.
 template <class Use>
-[[gnu::always_inline]] inline auto with_packet(const Candidates& found, std::uint32_t i, Use use) {
+[[gnu::always_inline]] inline auto with_packet(const Burst& burst, std::uint32_t i, Use use) {
     weir_packet packet;
-    if ((found.plain.v6 & set_of(i)) != 0) {
-        weir_read_plain_v6(found.frames.data[i], &packet);
+    if ((burst.columns.v6 & set_of(i)) != 0) {
+        weir_read_plain_v6(burst.frames.data[i], &packet);
         return use(static_cast<const weir_packet&>(packet));
     }
-    weir_read_plain_v4(found.frames.data[i], &packet);
+    weir_read_plain_v4(burst.frames.data[i], &packet);
     return use(static_cast<const weir_packet&>(packet));
 }
 
 // Which worker owns a candidate's connection. Mostly its hash says it.
-inline std::uint32_t owner_of(const Worker& worker, const Burst& burst, const Candidates& found,
-                              std::uint32_t i) {
+inline std::uint32_t owner_of(const Worker& worker, const Burst& burst, std::uint32_t i) {
     const weir_match& match = burst.match[i];
     if (match.kind == WEIR_MATCH_VIP && !worker.spread && follows_spread(*worker.state, match))
         return weir_owner_of_flow(burst.hash[i], worker.context.workers);
-    return with_packet(found, i, [&](const weir_packet& packet) {
+    return with_packet(burst, i, [&](const weir_packet& packet) {
         return owner_of(worker, match, packet, burst.hash[i]);
     });
 }
 
 // Those of `set` that this worker owns.
-inline PacketSet ours(const Worker& worker, const Burst& burst, const Candidates& found,
-                      PacketSet set) {
+inline PacketSet ours(const Worker& worker, const Burst& burst, PacketSet set) {
     if (worker.context.workers == 1)
         return set;
     PacketSet ours = 0;
     for_each(set, [&](std::uint32_t i) {
-        if (owner_of(worker, burst, found, i) == worker.context.id)
+        if (owner_of(worker, burst, i) == worker.context.id)
             ours |= set_of(i);
     });
     return ours;

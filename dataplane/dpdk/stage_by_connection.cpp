@@ -57,8 +57,8 @@ weir_be16 destination_port(std::uint32_t ports) {
 }
 
 // With what fills up the frame, if anything does.
-std::uint32_t l3_length(const Candidates& found, std::uint32_t i) {
-    return found.frames.bytes[i] - WEIR_ETHERNET_BYTES;
+std::uint32_t l3_length(const Burst& burst, std::uint32_t i) {
+    return burst.frames.bytes[i] - WEIR_ETHERNET_BYTES;
 }
 
 template <Way kWay> constexpr std::uint8_t kForward = WEIR_FORWARD_DSR_L2;
@@ -69,19 +69,19 @@ template <> constexpr std::uint8_t kForward<Way::full_nat> = WEIR_FORWARD_FULL_N
 // has changed.
 template <class Family, Way kWay>
 [[gnu::always_inline]] inline weir_verdict
-send_to_backend(const Worker& worker, const KeptRows& rows, const Burst& burst,
-                const Candidates& found, std::uint32_t i, const lb::HotRow& row,
-                const weir_backend_row& backend, const weir_next_hop_row& hop) {
-    std::uint8_t* const frame = found.frames.data[i];
+send_to_backend(const Worker& worker, const KeptRows& rows, const Burst& burst, std::uint32_t i,
+                const lb::HotRow& row, const weir_backend_row& backend,
+                const weir_next_hop_row& hop) {
+    std::uint8_t* const frame = burst.frames.data[i];
     if constexpr (kWay == Way::in_tunnel)
         return send_plain_in_tunnel(worker.state->node(), rows.vips[burst.match[i].index], backend,
                                     hop, burst.hash[i], burst.mbuf[i], frame, Family::kIsV4);
     if constexpr (kWay != Way::as_they_are) {
-        const weir_be16 port = destination_port(Family::ports(found.plain, i));
+        const weir_be16 port = destination_port(Family::ports(burst.columns, i));
         weir_translation to{{}, backend.address, 0, weir_backend_port(&backend, port)};
         if (!source_to_backend(rows.snat, kForward<kWay>, row, to))
             return WEIR_UNDECIDED;
-        Family::translate(frame, found.plain, i, to);
+        Family::translate(frame, burst.columns, i, to);
     }
     weir_write_hop_macs(frame, &hop);
     return WEIR_FORWARDED;
@@ -100,10 +100,10 @@ PacketSet send_to_backends(Worker& worker, Burst& burst, const Candidates& found
     PacketSet gone = 0;
     for (; set != 0; set &= set - 1) {
         const std::uint32_t i = first_of(set);
-        const std::uint32_t ports = Family::ports(found.plain, i);
+        const std::uint32_t ports = Family::ports(burst.columns, i);
         const std::uint32_t vip = burst.match[i].index;
         const lb::ForwardKey key =
-            lb::forward_key(Family::source(found.plain, i), source_port(ports),
+            lb::forward_key(Family::source(burst.columns, i), source_port(ports),
                             destination_port(ports), static_cast<std::uint16_t>(vip));
         lb::EntryIndex entry = burst.hint[i];
         if (!connections.is_forward(entry, key)) [[unlikely]]
@@ -112,19 +112,19 @@ PacketSet send_to_backends(Worker& worker, Burst& burst, const Candidates& found
             continue;
         const lb::HotRow& row = connections[entry];
         const lb::RowTail tail(row);
-        if (!stays_as_it_is(last_hops, rows.backends, tail, burst.mbuf[i], found.frames.data[i])) {
+        if (!stays_as_it_is(last_hops, rows.backends, tail, burst.mbuf[i], burst.frames.data[i])) {
             changes = true;
             break;
         }
         if (!weir_state_complete(tail.state()) || (found.watched & set_of(i)) != 0)
             continue;
         const weir_next_hop_row* hop =
-            plain_way(rows, tail.backend(), kWay == Way::in_tunnel ? 0 : l3_length(found, i));
+            plain_way(rows, tail.backend(), kWay == Way::in_tunnel ? 0 : l3_length(burst, i));
         if (!hop)
             continue;
         const std::uint64_t bytes = rte_pktmbuf_pkt_len(burst.mbuf[i]);
         const weir_verdict verdict = send_to_backend<Family, kWay>(
-            worker, rows, burst, found, i, row, rows.backends[tail.backend()], *hop);
+            worker, rows, burst, i, row, rows.backends[tail.backend()], *hop);
         if (kWay != Way::as_they_are && verdict == WEIR_UNDECIDED)
             continue;
         burst.out_interface[i] = hop->interface;
@@ -146,8 +146,7 @@ template <class Family> Tuple tuple_of(const PlainBurst& plain, std::uint32_t i)
 
 // Packets of backends whose connections go on as they are.
 template <class Family>
-PacketSet send_to_clients(Worker& worker, Burst& burst, const Candidates& found, PacketSet set,
-                          bool&) {
+PacketSet send_to_clients(Worker& worker, Burst& burst, const Candidates&, PacketSet set, bool&) {
     const KeptRows rows(worker);
     const lb::ConnectionTable::Rows connections = worker.table.rows();
     const lb::LastHops& last_hops = worker.last_hops;
@@ -157,7 +156,7 @@ PacketSet send_to_clients(Worker& worker, Burst& burst, const Candidates& found,
     for_each(
         set, [&](std::uint32_t i) __attribute__((always_inline)) {
             const weir_match match = burst.match[i];
-            const Tuple packet = tuple_of<Family>(found.plain, i);
+            const Tuple packet = tuple_of<Family>(burst.columns, i);
             const auto matches = [&](const lb::HotRow& row) __attribute__((always_inline)) {
                 return is_reply_of(rows.vips, rows.backends, row, packet, match);
             };
@@ -173,10 +172,10 @@ PacketSet send_to_clients(Worker& worker, Burst& burst, const Candidates& found,
                 hop->interface >= rows.interfaces.size() || hop->vlan_tci != WEIR_NO_VLAN)
                 return;
             const weir_interface_row& interface = rows.interfaces[hop->interface];
-            if (l3_length(found, i) > interface.mtu)
+            if (l3_length(burst, i) > interface.mtu)
                 return;
-            std::uint8_t* const frame = found.frames.data[i];
-            Family::translate(frame, found.plain, i, translation_to_client(rows.vips, row));
+            std::uint8_t* const frame = burst.frames.data[i];
+            Family::translate(frame, burst.columns, i, translation_to_client(rows.vips, row));
             weir_write_macs(frame, hop->mac, interface.mac);
             connections.touch(entry, now_s);
             burst.out_interface[i] = hop->interface;
@@ -218,7 +217,7 @@ void foresee_connections(const Worker& worker, const Burst& burst, PacketSet set
 }
 
 PacketSet forward_by_connections(Worker& worker, Burst& burst, const Candidates& found) {
-    const PacketSet all = ours(worker, burst, found, found.of_clients | found.of_backends);
+    const PacketSet all = ours(worker, burst, found.of_clients | found.of_backends);
     for_each(
         all, [&](std::uint32_t i) __attribute__((always_inline)) {
             burst.hint[i] = worker.table.prefetch_row(lb::index_hash(burst.hash[i]));
@@ -233,9 +232,9 @@ PacketSet forward_by_connections(Worker& worker, Burst& burst, const Candidates&
         std::size_t way = 0;
         while ((found.by_way[way] & first) == 0)
             way++;
-        const bool is_v6 = (found.plain.v6 & first) != 0;
+        const bool is_v6 = (burst.columns.v6 & first) != 0;
         const PacketSet run =
-            run_of(left, (is_v6 ? found.plain.v6 : found.plain.v4) & found.by_way[way]);
+            run_of(left, (is_v6 ? burst.columns.v6 : burst.columns.v4) & found.by_way[way]);
         gone |= kSweeps[way][is_v6](worker, burst, found, run, changes);
         left &= ~run;
     }

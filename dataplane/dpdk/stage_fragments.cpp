@@ -77,6 +77,7 @@ void follow_fragments(Worker& worker, Burst& burst) {
             burst.out_interface[kept] = burst.out_interface[i];
             burst.packet[kept] = burst.packet[i];
             burst.plain[kept] = burst.plain[i];
+            burst.hash[kept] = burst.hash[i];
             burst.vip[kept] = WEIR_NO_ROW;
             burst.backend[kept] = WEIR_NO_ROW;
         }

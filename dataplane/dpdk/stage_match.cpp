@@ -15,8 +15,6 @@
 namespace weir::dpdk {
 
 void parse(Worker& worker, Burst& burst) {
-    for (std::uint32_t i = burst.first, stop = burst.end; i < stop; i++)
-        rte_prefetch0(rte_pktmbuf_mtod(burst.mbuf[i], const void*));
     std::fill_n(burst.vip, kBurstSize, WEIR_NO_ROW);
     std::fill_n(burst.backend, kBurstSize, WEIR_NO_ROW);
     std::fill_n(burst.mtu, kBurstSize, 0);
@@ -30,12 +28,18 @@ void parse(Worker& worker, Burst& burst) {
         if (burst.verdict[i] != WEIR_UNDECIDED)
             continue;
         // The parser reads one contiguous frame; a device that split it lost the tail to us.
-        const auto* data = rte_pktmbuf_mtod(burst.mbuf[i], const std::uint8_t*);
-        const auto* end = data + rte_pktmbuf_data_len(burst.mbuf[i]);
-        burst.plain[i] = weir_parse_plain(data, end, &burst.packet[i]);
-        if (burst.plain[i]) [[likely]]
+        const std::uint8_t* data = burst.frames.data[i];
+        burst.plain[i] = (burst.columns.all() & set_of(i)) != 0;
+        if ((burst.columns.v4 & set_of(i)) != 0) [[likely]] {
+            weir_read_plain_v4(data, &burst.packet[i]);
             continue;
-        burst.verdict[i] = static_cast<std::uint8_t>(weir_parse(data, end, &burst.packet[i]));
+        }
+        if ((burst.columns.v6 & set_of(i)) != 0) {
+            weir_read_plain_v6(data, &burst.packet[i]);
+            continue;
+        }
+        burst.verdict[i] = static_cast<std::uint8_t>(
+            weir_parse(data, data + burst.frames.bytes[i], &burst.packet[i]));
         if (burst.packet[i].flags & WEIR_PACKET_FRAGMENT)
             burst.has_fragments = true;
     }
@@ -113,7 +117,7 @@ void match_all(const Worker& worker, Burst& burst) {
 
 void hash_flows(const Worker& worker, Burst& burst) {
     for (std::uint32_t i = burst.first, stop = burst.end; i < stop; i++) {
-        if (burst.verdict[i] != WEIR_UNDECIDED)
+        if (burst.verdict[i] != WEIR_UNDECIDED || burst.plain[i])
             continue;
         if (burst.packet[i].flow.words == WEIR_FLOW_WORDS_V4)
             burst.flows_v4.add(i, burst.packet[i].flow);

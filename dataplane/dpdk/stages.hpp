@@ -13,13 +13,16 @@ bool receive_from_peers(Worker& worker, Burst& burst);
 bool receive_from_kernel(Worker& worker, Burst& burst);
 bool receive_released(Worker& worker, Burst& burst); // fragments that waited
 
+// The plain packets side by side, and their flow hashes.
+void read(Worker& worker, Burst& burst);
+
 // The short way (short_way.hpp), tried first. True: all packets have taken it.
 bool forward_shortly(Worker& worker, Burst& burst);
 
 void parse(Worker& worker, Burst& burst);
 // Lends later fragments the ports of the first; takes those that came early out of the burst.
 void follow_fragments(Worker& worker, Burst& burst);
-// Which VIP, SNAT range or backend it is for; flow hash; index lines on their way.
+// Which VIP, SNAT range or backend it is for; flow hashes of the others; index lines on their way.
 void match(Worker& worker, Burst& burst);
 // Packets of connections that another worker owns.
 void hand_over(Worker& worker, Burst& burst);

@@ -71,14 +71,17 @@ private:
 void process(Worker& worker, Burst& burst) {
     if (worker.capture.on()) [[unlikely]]
         clear_rows(burst);
-    if (burst.origin != Origin::from_kernel && !forward_shortly(worker, burst)) {
-        parse(worker, burst);
-        follow_fragments(worker, burst);
-        match(worker, burst);
-        hand_over(worker, burst);
-        track(worker, burst);
-        rewrite(worker, burst);
-        answer(worker, burst);
+    if (burst.origin != Origin::from_kernel) {
+        read(worker, burst);
+        if (!forward_shortly(worker, burst)) {
+            parse(worker, burst);
+            follow_fragments(worker, burst);
+            match(worker, burst);
+            hand_over(worker, burst);
+            track(worker, burst);
+            rewrite(worker, burst);
+            answer(worker, burst);
+        }
     }
     if (worker.capture.on()) [[unlikely]]
         capture(worker, burst);

@@ -175,6 +175,23 @@ TEST(WorkerFragmentDrops, TheFirstIsWaitedFor200ms) {
     EXPECT_EQ(lab.counters().read(0)->held, 0u);
 }
 
+// The packets behind one that waits move up in the burst, and what was read of them with them.
+TEST(WorkerFragmentDrops, WhatStandsBehindAWaitingOneIsFoundAgain) {
+    Lab lab(nat());
+    lab.put(in_pieces(big_datagram(nat()), {0, 1480, 2960})[1].frame);
+    std::vector<Bytes> behind;
+    for (std::uint16_t port = 30001; port <= 30008; port++) {
+        PacketPlan plain = from_client(nat(), 0, port);
+        plain.payload.assign(40, 1);
+        behind.push_back(build(plain));
+        lab.put(behind.back());
+    }
+    EXPECT_EQ(lab.run().size(), 8u);
+    for (const Bytes& frame : behind)
+        EXPECT_EQ(lab.send(frame).size(), 1u);
+    EXPECT_EQ(lab.counters().read(0)->connections_opened, 8u) << "each is known by its own hash";
+}
+
 TEST(WorkerFragmentDrops, WhatIsNobodysGoesToTheKernelInThePlaceOfItsFirst) {
     Lab lab(nat(), 1, true);
     PacketPlan to_node = big_datagram(nat());

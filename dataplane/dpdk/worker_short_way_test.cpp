@@ -256,6 +256,7 @@ TEST_P(ShortWayOfOneWorker, TakesDataAndLeavesTheRest) {
         Burst burst{};
         lab.worker(0).short_way.worth_a_try();
         EXPECT_TRUE(receive_from_port(lab.worker(0), lab.worker(0).context.ports[0], burst));
+        read(lab.worker(0), burst);
         const bool all_gone = forward_shortly(lab.worker(0), burst);
         const auto gone =
             8 - std::count(burst.verdict, burst.verdict + 8, std::uint8_t{WEIR_UNDECIDED});

@@ -53,7 +53,7 @@ struct PlainFrames {
 };
 
 struct PlainBurst {
-    // REQUIRES: frames.count != 0. Once only.
+    // REQUIRES: frames.count != 0.
     void read(const PlainFrames& frames);
 
     PacketSet v4 = 0;

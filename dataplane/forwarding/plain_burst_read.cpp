@@ -167,6 +167,7 @@ bool has_any(const PlainFrames& frames, PacketSet set, std::uint16_t ethertype) 
 
 void WEIR_PLAIN_READER(PlainBurst& burst, const PlainFrames& frames) {
     const PacketSet all = set_of_first(frames.count);
+    burst.v4 = burst.v6 = burst.tcp = burst.quiet = burst.reset = burst.routable = 0;
     const auto read_as_v4 = [&] {
         burst.v4 = read_all(burst, frames, kPlainLeastBytes_v4, read_v4);
     };
