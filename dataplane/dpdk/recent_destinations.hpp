@@ -4,6 +4,7 @@
 
 #include "dataplane/forwarding/match.h"
 #include "dataplane/forwarding/plain_burst.hpp"
+#include "dataplane/forwarding/select.h"
 
 #include <array>
 #include <cstdint>
@@ -44,6 +45,11 @@ struct alignas(64) Destination {
     // The first of them, where it is that of `match`; else there is no port in between. Host order.
     std::uint16_t first_port;
     std::uint16_t last_port;
+
+    // REQUIRES: slots.
+    const std::uint16_t* slot_of(std::uint64_t flow_hash) const {
+        return slots + weir_maglev_slot(flow_hash, slot_count);
+    }
 
     // What its packets are known by.
     bool by_endpoint() const {

@@ -24,7 +24,7 @@ struct Candidates {
     PacketSet of_clients = 0;  // by connection
     PacketSet watched = 0;     // of of_clients: only to be looked at, then left to the stages
     PacketSet of_backends = 0; // by connection
-    const Destination* to[kBurstSize];
+    const Destination* to[kBurstSize]; // whom each is for
 
     PacketSet by_way[kWays] = {}; // each of the above in one, and perhaps others
     PacketSet leaving(Way way) const { return by_way[static_cast<std::size_t>(way)]; }

@@ -199,7 +199,7 @@ constexpr std::array<std::array<Sweep, 2>, kWays> kSweeps = {
 [[gnu::always_inline]] inline void foresee_beginning(const Worker& worker, std::uint64_t hash,
                                                      const Destination& to) {
     if (to.slots)
-        rte_prefetch0(to.slots + weir_maglev_slot(hash, to.slot_count));
+        rte_prefetch0(to.slot_of(hash));
     worker.table.prefetch_room(lb::index_hash(hash));
 }
 

@@ -19,8 +19,7 @@ PacketSet find_slots(const Worker& worker, Burst& burst, const Candidates& found
                 set &= ~set_of(i);
         });
     for_each(set, [&](std::uint32_t i) {
-        const Destination& to = *found.to[i];
-        burst.slot[i] = to.slots + weir_maglev_slot(burst.hash[i], to.slot_count);
+        burst.slot[i] = found.to[i]->slot_of(burst.hash[i]);
         rte_prefetch0(burst.slot[i]);
     });
     return set;

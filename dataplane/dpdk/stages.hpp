@@ -16,7 +16,8 @@ bool receive_released(Worker& worker, Burst& burst); // fragments that waited
 // The plain packets side by side, and their flow hashes.
 void read(Worker& worker, Burst& burst);
 
-// The short way (short_way.hpp), tried first. True: all packets have taken it.
+// The short way (short_way.hpp), tried before the stages below. True: all packets have taken it;
+// burst.first and burst.end say where the others stand.
 bool forward_shortly(Worker& worker, Burst& burst);
 
 void parse(Worker& worker, Burst& burst);
