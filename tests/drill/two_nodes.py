@@ -154,7 +154,7 @@ def split_brain(stage: Stage) -> Row:
         wait_for("both own it", lambda: pair.has("a") and pair.has("b"), 5, 0.01)
         healed = heal()
         pair.wait_owner("a")
-        time.sleep(5 * INTERVAL_S)  # b would be heard in this time if it went on
+        wait_for("a goes on", lambda: len(pair.times(healed)["a"]) >= 10, 5)  # b would be heard meanwhile if it did, too
     seen = pair.times(healed)
     last_of_b = max((at for at, _ in seen["b"]), default=healed)
     noticed = witness.noticed()
