@@ -11,7 +11,6 @@
 #include <algorithm>
 #include <memory>
 #include <random>
-#include <rte_prefetch.h>
 #include <span>
 #include <stdexcept>
 #include <sys/mman.h>
@@ -66,7 +65,7 @@ public:
         for (std::uint32_t first = 0; first < kLines; first += dpdk::kBurstSize) {
             const auto burst = std::span(at_).subspan(first, dpdk::kBurstSize);
             for (const std::size_t at : burst)
-                rte_prefetch0(&memory_[at]);
+                __builtin_prefetch(&memory_[at]);
             for (const std::size_t at : burst)
                 sum_ += static_cast<unsigned>(memory_[at]);
         }
